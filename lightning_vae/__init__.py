@@ -1,0 +1,1 @@
+"""Variational autoencoders that do not collapse, for PyTorch Lightning."""
