@@ -1,0 +1,197 @@
+"""Encoders and decoders: modules that return a distribution."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from lightning_vae.distributions import DiagonalGaussian
+from lightning_vae.likelihoods import Bernoulli, Likelihood
+
+__all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder"]
+
+_KERNEL, _STRIDE, _PADDING = 4, 2, 1
+
+
+def _layers(widths: Sequence[int]) -> Iterator[nn.Module]:
+    """Linear layers with a ReLU between, none after the last."""
+    for depth, (width, next_width) in enumerate(pairwise(widths)):
+        if depth:
+            yield nn.ReLU()
+        yield nn.Linear(width, next_width)
+
+
+def _gaussian(features: Tensor) -> DiagonalGaussian:
+    loc, log_variance = features.chunk(2, dim=1)
+    return DiagonalGaussian(loc, log_variance, validate_args=False)
+
+
+class MLPEncoder(nn.Module):
+    r"""A multilayer perceptron x → q(z|x), a diagonal Gaussian.
+
+    Args:
+        shape: The shape of one example, flattened first.
+        latent: The number of latents d.
+        hidden: The widths of the hidden layers.
+
+    Source: Kingma & Welling 2014, appendix C.2.
+
+    >>> import torch
+    >>> MLPEncoder((1, 28, 28), latent=20)(torch.rand(16, 1, 28, 28)).batch_shape
+    torch.Size([16, 20])
+    """
+
+    def __init__(self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (400,)) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), *_layers((math.prod(shape), *hidden, 2 * latent)))
+
+    def forward(self, x: Tensor) -> DiagonalGaussian:
+        return _gaussian(self.layers(x))
+
+
+class MLPDecoder(nn.Module):
+    r"""A multilayer perceptron z → p(x|z).
+
+    Args:
+        shape: The shape of one example of x.
+        latent: The number of latents d.
+        hidden: The widths of the hidden layers, from z towards x.
+        likelihood: The head that makes a distribution of the last features.
+
+    >>> import torch
+    >>> MLPDecoder((1, 28, 28), latent=20)(torch.randn(16, 20)).mean.shape
+    torch.Size([16, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent: int,
+        hidden: Sequence[int] = (400,),
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__()
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.shape = (self.likelihood.features * shape[0], *shape[1:])
+        self.layers = nn.Sequential(*_layers((latent, *hidden, math.prod(self.shape))))
+
+    def forward(self, z: Tensor) -> Distribution:
+        likelihood: Distribution = self.likelihood(self.layers(z).view(-1, *self.shape))
+        return likelihood
+
+
+def _halvings(size: int, times: int) -> list[int]:
+    """The side of the image before and after every convolution: [64, 32, 16, 8, 4]."""
+    sizes = [size]
+    for _ in range(times):
+        sizes.append((sizes[-1] + 2 * _PADDING - _KERNEL) // _STRIDE + 1)
+    if sizes[-1] < 1:
+        raise ValueError(
+            f"shape has a side of {size} pixels, too few for {times} convolutions that halve it; "
+            f"give fewer channels, such as channels=(32, 64)."
+        )
+    return sizes
+
+
+def _image(shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}.")
+    colours, height, width = shape
+    return colours, height, width
+
+
+class ConvEncoder(nn.Module):
+    r"""The convolutional encoder of the β-VAE literature: 4×4 kernels, stride 2, one hidden layer.
+
+    Args:
+        shape: (channels, height, width) of one image, such as (1, 64, 64) or (1, 28, 28).
+        latent: The number of latents d.
+        channels: The channels after every convolution. Higgins et al. use (32, 32, 64, 64),
+            Burgess et al. (32, 32, 32, 32).
+        hidden: The width of the fully connected layer.
+
+    Source: Higgins et al. 2017, appendix A.1; Burgess et al. 2018, section A.1.
+
+    >>> import torch
+    >>> ConvEncoder((1, 64, 64), latent=10)(torch.rand(2, 1, 64, 64)).batch_shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent: int,
+        channels: Sequence[int] = (32, 32, 64, 64),
+        hidden: int = 256,
+    ) -> None:
+        super().__init__()
+        colours, height, width = _image(shape)
+        convolutions: list[nn.Module] = []
+        for before, after in pairwise((colours, *channels)):
+            convolutions += [nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING), nn.ReLU()]
+        rows, columns = (_halvings(side, len(channels))[-1] for side in (height, width))
+        flat = channels[-1] * rows * columns
+        self.layers = nn.Sequential(
+            *convolutions, nn.Flatten(), *_layers((flat, hidden, 2 * latent))
+        )
+
+    def forward(self, x: Tensor) -> DiagonalGaussian:
+        return _gaussian(self.layers(x))
+
+
+class ConvDecoder(nn.Module):
+    r"""The mirror of :class:`ConvEncoder`: z → p(x|z) by transposed convolutions.
+
+    Args:
+        shape: (channels, height, width) of one image.
+        latent: The number of latents d.
+        channels: As for the encoder, in the encoder's order.
+        hidden: The width of the fully connected layer.
+        likelihood: The head that makes a distribution of the last features.
+
+    Source: Higgins et al. 2017, appendix A.1; Burgess et al. 2018, section A.1.
+
+    >>> import torch
+    >>> ConvDecoder((1, 28, 28), latent=10)(torch.randn(2, 10)).mean.shape
+    torch.Size([2, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent: int,
+        channels: Sequence[int] = (32, 32, 64, 64),
+        hidden: int = 256,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__()
+        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        colours, height, width = _image(shape)
+        sides = list(
+            zip(*(_halvings(side, len(channels)) for side in (height, width)), strict=True)
+        )
+        small = (channels[-1], *sides[-1])
+        layers = [*_layers((latent, hidden, math.prod(small))), nn.ReLU(), nn.Unflatten(1, small)]
+        widths = (*reversed(channels), self.likelihood.features * colours)
+        for (before, after), (side, next_side) in zip(
+            pairwise(widths), pairwise(reversed(sides)), strict=True
+        ):
+            layers += [_upsample(before, after, side, next_side), nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, z: Tensor) -> Distribution:
+        likelihood: Distribution = self.likelihood(self.layers(z))
+        return likelihood
+
+
+def _upsample(
+    before: int, after: int, side: tuple[int, int], next_side: tuple[int, int]
+) -> nn.ConvTranspose2d:
+    """A transposed convolution that lands on the next side exactly, odd sides included."""
+    extra = [
+        n - ((s - 1) * _STRIDE - 2 * _PADDING + _KERNEL)
+        for s, n in zip(side, next_side, strict=True)
+    ]
+    return nn.ConvTranspose2d(before, after, _KERNEL, _STRIDE, _PADDING, (extra[0], extra[1]))

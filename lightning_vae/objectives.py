@@ -1,0 +1,383 @@
+r"""Objectives: what a VAE minimises, with a few named coefficients that callbacks may move.
+
+The central one is one formula with three coefficients, in nats:
+
+.. math:: \mathcal L = D + \sum_g \beta_g\,\bigl|\max(\text{free\_bits}_g, R_g) - \text{capacity}_g\bigr|
+"""
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Generic, Literal, TypeVar, overload
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributions import Distribution
+
+from lightning_vae.divergences import kl
+from lightning_vae.latents import Latent, VAEOutput, distortion
+
+__all__ = ["ELBO", "Coefficient", "Objective", "elbo", "free_bits"]
+
+Per = Literal["latent", "channel", "group", "total"]
+Grouped = float | tuple[float, ...]  # one number, or one a group
+Value = Grouped | None
+T = TypeVar("T", bound=Value)
+S = TypeVar("S", float, float | None)
+
+
+class Coefficient(Generic[T]):
+    """A number on an objective that callbacks may move: a float, a tuple (one a group), or None.
+
+    It is stored as a plain Python float, never as a tensor or buffer, so that it is exact under
+    every precision, untouched by weight averaging, and light to change at every step.
+
+    Args:
+        minimum: The least legal value.
+        optional: Whether None ("none of it") is legal.
+        grouped: Whether a tuple, one value a group, is legal.
+
+    Raises:
+        ValueError: at assignment of anything but a finite number at or above the minimum.
+
+    >>> class Weighted(ELBO):
+    ...     gamma = Coefficient[float]()
+    >>> objective = Weighted()
+    >>> objective.gamma = 3
+    >>> objective.coefficients["gamma"]
+    3.0
+    """
+
+    def __init__(self, minimum: float = 0.0, optional: bool = False, grouped: bool = True) -> None:
+        self.minimum, self.optional, self.grouped = minimum, optional, grouped
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, objective: None, owner: type) -> "Coefficient[T]": ...
+    @overload
+    def __get__(self, objective: "Objective", owner: type) -> T: ...
+    def __get__(self, objective: "Objective | None", owner: type) -> "T | Coefficient[T]":
+        if objective is None:
+            return self
+        value: T = vars(objective)[self.name]
+        return value
+
+    def __set__(self, objective: "Objective", value: Value | Sequence[float]) -> None:
+        checked = self._checked(value)
+        vars(objective)[self.name] = checked
+        objective.given.setdefault(self.name, checked)
+
+    def _checked(self, value: Value | Sequence[float]) -> Value:
+        if value is None and self.optional:
+            return None
+        if self.grouped and isinstance(value, list | tuple) and value:
+            return tuple(self._number(element) for element in value)
+        return self._number(value)
+
+    def _number(self, value: object) -> float:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            number = float(value)
+            if self.minimum <= number < math.inf:
+                return number
+        or_tuple = ", or a tuple of them, one a group" if self.grouped else ""
+        or_none = ", or None for none" if self.optional else ""
+        raise ValueError(
+            f"{self.name} must be a finite number >= {self.minimum:g}{or_tuple}{or_none}; "
+            f"got {value!r}."
+        )
+
+
+class Objective(nn.Module, ABC):
+    """What a VAE minimises: an output's terms, weighed by coefficients that callbacks may move.
+
+    A subclass names its coefficients as :class:`Coefficient` class attributes and computes the
+    loss. It is called eagerly, outside any compiled region: a float that changes is exact there.
+
+    >>> class Squared(Objective):
+    ...     gamma = Coefficient[float]()
+    ...
+    ...     def __init__(self, gamma: float = 2.0) -> None:
+    ...         super().__init__()
+    ...         self.gamma = gamma
+    ...
+    ...     def forward(self, output):
+    ...         excess = output.rate.square().mean()
+    ...         loss = output.distortion.mean() + self.gamma * excess
+    ...         return {"loss": loss, "excess": excess.detach()}
+    >>> Squared().coefficients
+    {'gamma': 2.0}
+    """
+
+    samples: int | None = None  # how many draws of z it needs; None is one, without a K dimension
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Value] = {}  # what the constructor set each coefficient to
+
+    @abstractmethod
+    def forward(self, output: VAEOutput) -> dict[str, Tensor]:
+        """``loss``, a scalar that keeps its graph, and named parts: unweighted and detached."""
+
+    @property
+    def coefficients(self) -> dict[str, Value]:
+        """The value of every coefficient by name."""
+        return {name: getattr(self, name) for name in _coefficient_names(type(self))}
+
+    def restore(self, saved: Mapping[str, Value]) -> dict[str, Value]:
+        """Take saved values over, but for those the constructor was given; return what it took.
+
+        A constructor argument at its default counts as not given.
+        """
+        known = [name for name in self.coefficients if name in saved]
+        taken = {name: saved[name] for name in known if self._at_default(name)}
+        for name, value in taken.items():
+            setattr(self, name, value)
+        return taken
+
+    def _at_default(self, name: str) -> bool:
+        for cls in type(self).__mro__:
+            parameters = inspect.signature(cls).parameters
+            if name in parameters:
+                return bool(self.given[name] == parameters[name].default)
+        return True
+
+
+def _coefficient_names(cls: type) -> list[str]:
+    members = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
+    return [name for name, value in members.items() if isinstance(value, Coefficient)]
+
+
+def free_bits(rate: Tensor, floor: float, per: Per = "latent", batch_mean: bool = True) -> Tensor:
+    r"""Hold the rate up to a floor: below it, a unit costs the floor and feels no gradient.
+
+    .. math:: \max\bigl(\lambda, \tfrac1B \textstyle\sum_b R_{bj}\bigr) \quad\text{or}\quad
+              \max(\lambda, R_{bj})
+
+    The gradient is zero below the floor and full at and above it. A floor of 0 is no floor at
+    all: a Monte Carlo rate may be negative.
+
+    Args:
+        rate: [B, \*factors] nats.
+        floor: λ in nats, for every unit.
+        per: What a unit is: ``"latent"``, each element; ``"channel"``, dimension 1 with the rest
+            summed; ``"group"`` or ``"total"``, all elements together.
+        batch_mean: Floor the mean over the batch (Kingma et al.), or else each example.
+
+    Returns:
+        The floored rate of every unit: [\*units] where the batch is averaged, else [B, \*units].
+
+    Raises:
+        ValueError: if the floor is negative or not finite, or ``per`` is none of the four.
+
+    Source: Kingma et al. 2016 (IAF), appendix C.8.
+
+    >>> rate = torch.tensor([[0.1, 2.0], [0.3, 4.0]])
+    >>> free_bits(rate, 0.5)
+    tensor([0.5000, 3.0000])
+    >>> free_bits(rate, 3.0, per="group", batch_mean=False)
+    tensor([3.0000, 4.3000])
+    """
+    if not 0 <= floor < math.inf:
+        raise ValueError(f"floor must be a finite number of nats >= 0, got {floor}; 0 is no floor.")
+    units = _units(rate, per)
+    if batch_mean:
+        units = units.mean(0)
+    return units.clamp(min=floor) if floor > 0 else units
+
+
+def _units(rate: Tensor, per: Per) -> Tensor:
+    """[B, *factors] to [B, *units]."""
+    if per == "latent":
+        return rate
+    if per == "channel":
+        return rate.reshape(*rate.shape[:2], -1).sum(2)
+    if per in ("group", "total"):
+        return rate.reshape(len(rate), -1).sum(1)
+    raise ValueError(f"per must be 'latent', 'channel', 'group' or 'total', got {per!r}.")
+
+
+def elbo(
+    x: Tensor,
+    likelihood: Distribution,
+    posterior: Distribution,
+    prior: Distribution,
+    z: Tensor | None = None,
+) -> Tensor:
+    r"""The evidence lower bound of every example, with every constant.
+
+    .. math:: \mathrm{ELBO}(x) = \log p(x|z) - \mathrm{KL}(q(z|x) \,\|\, p(z))
+
+    Args:
+        x: The data, [B, ...].
+        likelihood: p(x|z) at a draw z, in x's shape.
+        posterior: q(z|x), with batch shape [B, ...].
+        prior: p(z), in the shape of one example's latents.
+        z: The draw, used where the pair has no closed-form divergence; a fresh one by default.
+
+    Returns:
+        [B] nats.
+
+    Raises:
+        ValueError: if shapes differ, or x lies outside the likelihood's support.
+
+    Source: Kingma & Welling 2014, equation 3.
+
+    >>> from torch.distributions import Normal
+    >>> from lightning_vae.distributions import StandardGaussian
+    >>> x = torch.zeros(1, 2)
+    >>> elbo(x, Normal(x, 1.0), Normal(torch.ones(1, 3), 1.0), StandardGaussian((3,)))
+    tensor([-3.3379])
+    """
+    rate = kl(posterior, prior, posterior.rsample() if z is None else z)
+    return -distortion(x, likelihood) - rate.reshape(len(x), -1).sum(1)
+
+
+class ELBO(Objective):
+    r"""The β-VAE objective with free bits and capacity; at its defaults, the negative ELBO.
+
+    .. math:: \mathcal L = D + \sum_g \beta_g \,
+              \bigl|\max(\text{free\_bits}_g, R_g) - \text{capacity}_g\bigr|
+
+    D and R are nats, summed over their dimensions and averaged over the batch. Scalars apply to
+    the sum over groups, tuples to one group each. R is the batch mean over all ranks, and the
+    absolute value is of that mean. With a capacity, ``beta`` is Burgess' γ. Its part
+    ``penalty`` is what β multiplies.
+
+    Args:
+        beta: β; 1 is the ELBO.
+        free_bits: The floor λ of every unit, in nats; 0 is none.
+        capacity: C in nats; None takes no absolute value.
+        per: The unit of the floor: see :func:`free_bits`. ``"total"`` is the sum over groups.
+        batch_mean: Floor the batch's mean rate, or else each example's.
+        total_floor: A second floor, on the sum over all groups, after the first.
+
+    Raises:
+        ValueError: if a coefficient is negative or not finite, tuples do not fit the groups, or a
+            floor per latent meets a posterior whose divergence does not split over latents.
+
+    Source: Higgins et al. 2017, equation 4; Burgess et al. 2018, equation 8; Kingma et al. 2016,
+    appendix C.8.
+
+    >>> objective = ELBO(beta=4.0, free_bits=0.25)
+    >>> objective.coefficients
+    {'beta': 4.0, 'free_bits': 0.25, 'capacity': None, 'total_floor': 0.0}
+    """
+
+    beta = Coefficient[Grouped]()
+    free_bits = Coefficient[Grouped]()
+    capacity = Coefficient[Grouped | None](optional=True)
+    total_floor = Coefficient[float](grouped=False)
+
+    def __init__(
+        self,
+        beta: float | Sequence[float] = 1.0,
+        free_bits: float | Sequence[float] = 0.0,
+        capacity: float | Sequence[float] | None = None,
+        per: Per = "latent",
+        batch_mean: bool = True,
+        total_floor: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.beta, self.free_bits, self.capacity = beta, free_bits, capacity
+        self.total_floor = total_floor
+        self.per, self.batch_mean = per, batch_mean
+        _units(torch.zeros(1, 1), per)
+        self._refuse_conflicts()
+
+    def forward(self, output: VAEOutput) -> dict[str, Tensor]:
+        self._refuse_conflicts()
+        distortion, rates = output.distortion.mean(), self._floored(output)
+        betas = _one_each("beta", self.beta, len(rates))
+        capacities = _one_each("capacity", self.capacity, len(rates))
+        penalties = [
+            rate if capacity is None else (rate - capacity).abs()
+            for rate, capacity in zip(rates, capacities, strict=True)
+        ]
+        weighted = [beta * penalty for beta, penalty in zip(betas, penalties, strict=True)]
+        parts = {"distortion": distortion.detach(), "penalty": _sum(penalties).detach()}
+        return {"loss": distortion + _sum(weighted), **parts}
+
+    @property
+    def _grouped(self) -> bool:
+        """Whether each group has a penalty of its own, rather than their sum one."""
+        return isinstance(self.beta, tuple) or isinstance(self.capacity, tuple)
+
+    @property
+    def _linear(self) -> bool:
+        """Whether the loss is linear in R, so that a rank's own mean is all it needs."""
+        return self.capacity is None and not self.total_floor and self.free_bits == 0
+
+    def _floored(self, output: VAEOutput) -> list[Tensor]:
+        """The rate that enters each penalty, a scalar: one a group, or one for their sum."""
+        on_total = self.per == "total"
+        per_group = 0.0 if on_total else self.free_bits
+        floors = _one_each("free_bits", per_group, len(output.latents))
+        batch_dims = output.distortion.dim()
+        rates = [
+            self._group_rate(g, batch_dims, f) for g, f in zip(output.latents, floors, strict=True)
+        ]
+        if not self._grouped:
+            total = self.free_bits if on_total and isinstance(self.free_bits, float) else 0.0
+            floor = max(self.total_floor, total)
+            rates = [free_bits(_sum(rates), floor, "latent", batch_mean=False)]
+        return [rate.mean() for rate in rates]
+
+    def _group_rate(self, latent: Latent, batch_dims: int, floor: float) -> Tensor:
+        """One group's rate, floored per unit and summed: [B], or [1] where the batch is averaged."""
+        if floor and self.per in ("latent", "channel") and latent.rate.shape != latent.z.shape:
+            raise ValueError(
+                f"free_bits per {self.per} needs a rate for every latent, but the divergence of "
+                f"{type(latent.posterior).__name__} from {type(latent.prior).__name__} does not "
+                f"split over latents; write per='group'."
+            )
+        rate = latent.rate.flatten(0, batch_dims - 1)
+        if self.batch_mean:
+            rate = rate.mean(0, keepdim=True)
+            if self.training and not self._linear:
+                rate = _mean_over_ranks(rate)
+        return free_bits(rate, floor, self.per, batch_mean=False).reshape(len(rate), -1).sum(1)
+
+    def _refuse_conflicts(self) -> None:
+        if isinstance(self.beta, tuple) and isinstance(self.capacity, float):
+            raise ValueError(
+                f"beta={self.beta} has one value a group but capacity={self.capacity} applies to "
+                f"their sum; write a capacity for every group, or one beta."
+            )
+        if self._grouped and (self.total_floor or self.per == "total"):
+            raise ValueError(
+                "a floor on the total (per='total', total_floor) is one penalty for all groups; "
+                "write one beta and one capacity with it."
+            )
+        if isinstance(self.free_bits, tuple) and self.per == "total":
+            raise ValueError(
+                "free_bits has one value a group; write per='group' instead of 'total'."
+            )
+
+
+def _sum(terms: Sequence[Tensor]) -> Tensor:
+    return sum(terms[1:], start=terms[0])
+
+
+def _one_each(name: str, value: S | tuple[S, ...], groups: int) -> tuple[S, ...]:
+    if not isinstance(value, tuple):
+        return (value,) * groups
+    if len(value) != groups:
+        raise ValueError(f"{name}={value} has {len(value)} values for {groups} groups of latents.")
+    return value
+
+
+def _mean_over_ranks(mean: Tensor) -> Tensor:
+    """The mean over all ranks in value, this rank's own in gradient.
+
+    DDP averages gradients over ranks, so each contributes its own mean's, evaluated where the
+    global mean stands: a floor or an absolute value of the mean is not the mean of floors.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return mean
+    everywhere = mean.detach().clone()
+    distributed.all_reduce(everywhere)
+    return everywhere / distributed.get_world_size() + (mean - mean.detach())
