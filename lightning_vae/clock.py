@@ -1,12 +1,22 @@
 """What Lightning counts and when it writes: the one place that reaches into its loops."""
 
+import math
 from collections.abc import Mapping
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-__all__ = ["logger_step", "optimizer_steps", "write", "writes_now"]
+__all__ = [
+    "callbacks",
+    "expose",
+    "logger_step",
+    "optimizer_steps",
+    "run_length",
+    "within_epoch",
+    "write",
+    "writes_now",
+]
 
 
 def logger_step(trainer: Trainer) -> int:
@@ -21,6 +31,45 @@ def optimizer_steps(trainer: Trainer) -> int:
     if trainer.lightning_module.automatic_optimization:
         return trainer.global_step
     return logger_step(trainer)
+
+
+def callbacks(trainer: Trainer) -> list[Callback]:
+    """The trainer's callbacks, which it sets without declaring."""
+    attached: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return attached
+
+
+def within_epoch(trainer: Trainer, batch_idx: int) -> float:
+    """The part of the epoch's optimizer steps that are done."""
+    window = trainer.accumulate_grad_batches
+    return (batch_idx // window) / math.ceil(trainer.num_training_batches / window)
+
+
+def run_length(trainer: Trainer, callback: Callback) -> int:
+    """The optimizer steps of the whole fit.
+
+    Raises:
+        ValueError: if it has no known length; the callback is the one that needs it.
+    """
+    # By name: a pytorch_lightning Trainer has a class of its own.
+    names = [cls.__name__ for other in callbacks(trainer) for cls in type(other).__mro__]
+    if "GradientAccumulationScheduler" in names:
+        raise ValueError(
+            f"{callback} cannot tell the length of the run under a GradientAccumulationScheduler; "
+            f"write unit='step' or unit='epoch'."
+        )
+    if len(trainer.optimizers) > 1 and trainer.max_steps > 0:
+        raise ValueError(
+            f"{callback} cannot tell the length of the run under manual optimisation with "
+            f"max_steps, which counts every optimizer; write Trainer(max_epochs=...)."
+        )
+    length = trainer.estimated_stepping_batches
+    if not 0 < length < math.inf:
+        raise ValueError(
+            f"{callback} needs a run of known length, got {length} steps; write "
+            f"Trainer(max_steps=...), or unit='step'."
+        )
+    return int(length)
 
 
 def writes_now(trainer: Trainer) -> bool:

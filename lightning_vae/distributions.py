@@ -62,7 +62,7 @@ class DiagonalGaussian(Normal):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "DiagonalGaussian":
         loc, log_variance = self.loc.expand(batch_shape), self.log_variance.expand(batch_shape)
-        return DiagonalGaussian(loc, log_variance, validate_args=False)
+        return DiagonalGaussian(loc, log_variance, validate_args=self._validate_args)
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
         noise = torch.randn(
@@ -73,7 +73,7 @@ class DiagonalGaussian(Normal):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        standardised = (value - self.loc) * (-0.5 * self.log_variance).exp()
+        standardised = _standardised(value - self.loc, self.log_variance)
         return -0.5 * (standardised.square() + self.log_variance) - _HALF_LOG_TWO_PI
 
     def entropy(self) -> Tensor:
@@ -105,7 +105,15 @@ class StandardGaussian(Normal):
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "StandardGaussian":
-        return StandardGaussian(batch_shape, like=self.loc)
+        return StandardGaussian(self.loc.expand(batch_shape).shape, like=self.loc)
+
+
+def _standardised(deviation: Tensor, log_variance: Tensor) -> Tensor:
+    """deviation · e^(-s/2): no deviation stays none, however small the variance."""
+    # In two factors, each finite: e^(-s/2) alone is infinite below s = -177, and 0 * inf is NaN.
+    largest = int(math.log(torch.finfo(log_variance.dtype).max))
+    root = (-0.25 * log_variance).clamp(max=largest).exp()
+    return deviation * root * root
 
 
 def _excess(log_ratio: Tensor) -> Tensor:
@@ -130,8 +138,7 @@ def _kl_diagonal_standard(q: DiagonalGaussian, p: StandardGaussian) -> Tensor:
 @register_kl(Normal, DiagonalGaussian)
 def _kl_normal_normal(q: Normal, p: Normal) -> Tensor:
     q_log_variance, p_log_variance = _log_variance(q), _log_variance(p)
-    # Standardise before squaring: 0 * exp(100) is NaN, (0 * exp(50))^2 is 0.
-    standardised = (q.loc - p.loc) * (-0.5 * p_log_variance).exp()
+    standardised = _standardised(q.loc - p.loc, p_log_variance)
     return 0.5 * (_excess(q_log_variance - p_log_variance) + standardised.square())
 
 
@@ -162,4 +169,4 @@ class Bernoulli(BinaryBernoulli):
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "Bernoulli":
-        return Bernoulli(self.logits.expand(batch_shape), validate_args=False)
+        return Bernoulli(self.logits.expand(batch_shape), validate_args=self._validate_args)

@@ -38,7 +38,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     tensor([[0.5000, 0.0000]])
     """
     batch_dims = 1 + z.dim() - _dims(q, z)
-    _refuse_mismatch(p, z.shape[batch_dims:])
+    _refuse_mismatch(p, z.shape[batch_dims - 1 : batch_dims], z.shape[batch_dims:])
     q, p = _unwrap(q), _unwrap(p)
     try:
         rate = kl_divergence(q, p)
@@ -50,7 +50,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
 def _dims(q: Distribution, z: Tensor) -> int:
     """How many dimensions one batch of z has; a distribution without shapes is given one batch."""
     try:
-        return len(q.batch_shape) + len(q.event_shape)
+        return len(q.batch_shape) + len(q.event_shape) or z.dim()
     except AttributeError:
         return z.dim()
 
@@ -61,9 +61,9 @@ def _unwrap(d: Distribution) -> Distribution:
     return d
 
 
-def _refuse_mismatch(p: Distribution, factors: Size) -> None:
+def _refuse_mismatch(p: Distribution, batch: Size, factors: Size) -> None:
     shape = Size(getattr(p, "batch_shape", ())) + Size(getattr(p, "event_shape", factors))
-    if shape[len(shape) - len(factors) :] != factors:
+    if shape not in (factors, batch + factors):
         wanted = factors[0] if len(factors) == 1 else tuple(factors)
         raise ValueError(
             f"prior has shape {tuple(shape)} but the posterior's latents have shape "

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Independent, constraints
 
 __all__ = ["Latent", "RunningRate", "VAEOutput", "distortion"]
 
@@ -126,7 +126,8 @@ def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
         return  # a distribution that states none
     low, high = torch.aminmax(x)
     if not _inside(x, low, high, support):
-        name = type(getattr(likelihood, "base_dist", likelihood)).__name__
+        stated = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
+        name = type(stated).__name__
         raise ValueError(
             f"x lies outside the support of {name}, {support}: got values from {low:.4g} to "
             f"{high:.4g}. Scale the data into the support, or choose a likelihood that covers it, "

@@ -2,34 +2,29 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.utilities import rank_zero_warn
-from lightning.pytorch.utilities.parsing import collect_init_args
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.divergences import kl
+from lightning_vae.hyperparameters import save_plain_hyperparameters
 from lightning_vae.latents import Latent, RunningRate, VAEOutput, distortion
 from lightning_vae.objectives import ELBO, Objective, Value
+from lightning_vae.optimizers import LRSchedulerCallable, OptimizerCallable, adam, with_scheduler
 from lightning_vae.priors import Prior, Product, StandardNormal
 
 __all__ = ["VAEModule"]
 
-OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
-LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
 Latents = Tensor | tuple[Tensor, ...]
-
-_FUSED_ADAM = {"cpu", "cuda", "mps", "xpu"}
 
 
 class VAEModule(LightningModule):
@@ -75,7 +70,7 @@ class VAEModule(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
         super().__init__()
-        self._save_safe_hyperparameters(inspect.currentframe())
+        save_plain_hyperparameters(self, inspect.currentframe(), ignore=_OWN_ARGUMENTS)
         if encoder is not None:
             self.encoder = encoder
         if decoder is not None:
@@ -132,14 +127,14 @@ class VAEModule(LightningModule):
         """The x of a batch: itself, a tuple's first element, or a dict's ``"x"``."""
         if isinstance(batch, Mapping):
             if "x" not in batch:
-                raise KeyError(
+                raise ValueError(
                     f'the batch has keys {sorted(batch)} but no "x"; override inputs(batch).'
                 )
             batch = batch["x"]
         elif isinstance(batch, list | tuple):
             batch = batch[0]
         if not isinstance(batch, Tensor):
-            raise TypeError(
+            raise ValueError(
                 f"x must be a Tensor, got {type(batch).__name__}; override inputs(batch)."
             )
         return batch
@@ -175,6 +170,17 @@ class VAEModule(LightningModule):
         posteriors = _as_tuple(self.encode(x, **context))
         return _as_given([_draw(q, None) if sample else _mean(q) for q in posteriors])
 
+    @override
+    def setup(self, stage: str) -> None:
+        for network, method in (("encoder", "encode"), ("decoder", "decode")):
+            overridden = getattr(type(self), method) is not getattr(VAEModule, method)
+            hierarchy = method == "encode" and type(self).infer is not VAEModule.infer
+            if not (overridden or hierarchy or hasattr(self, network)):
+                raise TypeError(
+                    f"{type(self).__name__} has no {network}: pass encoder and decoder, or write "
+                    f"encode and decode in a subclass."
+                )
+
     # ---- steps -------------------------------------------------------------------------------------
 
     @override
@@ -182,9 +188,6 @@ class VAEModule(LightningModule):
         output = self(self.inputs(batch), samples=self.objective.samples, **self.context(batch))
         terms: dict[str, Tensor] = self._train_terms(output)
         return terms
-
-    # Lightning inspects the signature at every step; a stored one is read, not worked out.
-    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
     @override
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -257,20 +260,10 @@ class VAEModule(LightningModule):
     @override
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = (self._optimizer or self._adam)(parameters)
+        optimizer = (self._optimizer or partial(adam, trainer=self.trainer))(parameters)
         if self._lr_scheduler is None:
             return optimizer
-        scheduler = self._lr_scheduler(optimizer)
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            return [optimizer], [scheduler]
-        return {"optimizer": optimizer, "lr_scheduler": _on_plateau(scheduler)}
-
-    def _adam(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        parameters = list(parameters)
-        # Lightning refuses to clip what a fused optimizer unscales by itself.
-        clips_scaled = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val
-        fused = all(p.device.type in _FUSED_ADAM for p in parameters) and not clips_scaled
-        return Adam(parameters, lr=1e-3, fused=fused)
+        return with_scheduler(optimizer, self._lr_scheduler(optimizer))
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -302,18 +295,6 @@ class VAEModule(LightningModule):
                 f"The objective goes on with {', '.join(said)}. An argument given to the objective "
                 f"wins over the checkpoint; a scheduling callback wins over both."
             )
-
-    def _save_safe_hyperparameters(self, frame: Any) -> None:
-        """Save what a checkpoint can hold: under LightningCLI everything, as class paths."""
-        # Private: Lightning offers no public way to ask whether LightningCLI builds this module.
-        if hparams_mixin._given_hyperparameters.get() is not None:
-            self.save_hyperparameters()
-            return
-        given: dict[str, Any] = {}
-        for arguments in collect_init_args(frame, [], classes=(LightningModule,)):
-            given.update(arguments)
-        unsafe = [name for name, value in given.items() if not _is_plain(value)]
-        self.save_hyperparameters(ignore=[*unsafe, *_OWN_ARGUMENTS], frame=frame)
 
     # Lightning sets this name some 44 times a step; nn.Module's own way costs 3 µs each.
     @override
@@ -418,25 +399,6 @@ def _mean(posterior: Distribution) -> Tensor:
             f"posterior {type(posterior).__name__} has no mean to embed with; give it a mean "
             f"property, or write embed(x, sample=True)."
         ) from None
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether torch.load(weights_only=True) reads it back."""
-    if isinstance(value, list | tuple):
-        return all(_is_plain(element) for element in value)
-    if isinstance(value, dict):
-        return all(_is_plain(element) for pair in value.items() for element in pair)
-    return value is None or type(value) in (bool, int, float, str)
-
-
-def _on_plateau(scheduler: ReduceLROnPlateau) -> dict[str, Any]:
-    monitor = getattr(scheduler, "monitor", "val/elbo")
-    if monitor == "val/elbo" and scheduler.mode != "max":
-        raise ValueError(
-            f"lr_scheduler ReduceLROnPlateau watches val/elbo, which rises, with "
-            f"mode={scheduler.mode!r}; write mode='max'."
-        )
-    return {"scheduler": scheduler, "monitor": monitor}
 
 
 def _not_finite(output: VAEOutput, parts: Mapping[str, Tensor]) -> str:

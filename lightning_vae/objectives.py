@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, distributed, nn
@@ -117,6 +117,13 @@ class Objective(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Value] = {}  # what the constructor set each coefficient to
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(getattr(type(self), name, None), Coefficient):
+            # nn.Module would register a Parameter or a module under the name, unchecked.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @abstractmethod
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
@@ -233,6 +240,8 @@ def elbo(
     tensor([-3.3379])
     """
     rate = kl(posterior, prior, posterior.rsample() if z is None else z)
+    if len(rate) != len(x):
+        raise ValueError(f"posterior has a batch of {len(rate)} for {len(x)} examples of x.")
     return -distortion(x, likelihood) - rate.reshape(len(x), -1).sum(1)
 
 
@@ -324,7 +333,10 @@ class ELBO(Objective):
             total = self.free_bits if on_total and isinstance(self.free_bits, float) else 0.0
             floor = max(self.total_floor, total)
             rates = [free_bits(_sum(rates), floor, "latent", batch_mean=False)]
-        return [rate.mean() for rate in rates]
+        means = [rate.mean() for rate in rates]
+        if self.training and self.capacity is not None and not self.batch_mean:
+            return [_mean_over_ranks(mean) for mean in means]
+        return means
 
     def _group_rate(self, latent: Latent, batch_dims: int, floor: float) -> Tensor:
         """One group's rate, floored per unit and summed: [B], or [1] where the batch is averaged."""

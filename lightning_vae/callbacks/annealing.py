@@ -59,7 +59,7 @@ class Anneal(Callback):
 
     >>> from lightning_vae import Linear
     >>> Anneal("kl_weight", Linear(0, 1, over=1000), unit="step")
-    Anneal('kl_weight', Linear(0.0, 1.0, over=1000.0), unit='step')
+    Anneal('kl_weight', Linear(0, 1, over=1000), unit='step')
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Anneal(Callback):
         """What t is now, from the trainer's counters alone."""
         if self.unit == "epoch":
             return trainer.current_epoch + (
-                _within_epoch(trainer, batch_idx) if self.glide else 0.0
+                clock.within_epoch(trainer, batch_idx) if self.glide else 0.0
             )
         steps = clock.optimizer_steps(trainer)
         return float(steps) if self.length is None else steps / self.length
@@ -187,7 +187,7 @@ class Anneal(Callback):
 
     def _refuse_rivals(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._found is not None
-        others = [c for c in _callbacks(trainer) if isinstance(c, Anneal) and c.enabled]
+        others = [c for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c.enabled]
         for other in others:
             if other is not self and self._found.overlaps(find(pl_module, other.target)):
                 raise ValueError(
@@ -197,7 +197,7 @@ class Anneal(Callback):
 
     def _settle_length(self, trainer: Trainer) -> None:
         if self.unit == "run":
-            saved, self.length = self.length, _run_length(trainer, self)
+            saved, self.length = self.length, clock.run_length(trainer, self)
             if saved not in (None, self.length):
                 rank_zero_warn(
                     f"{self} was saved in a run of {saved} steps and goes on in one of "
@@ -211,10 +211,20 @@ class Anneal(Callback):
 
     def _look_ahead(self, trainer: Trainer) -> None:
         """Try values up to the end of the run: what is not legal is refused before any batch."""
-        horizon = _horizon(trainer, self.unit)
+        horizon = self._horizon(trainer)
         for i in range(_LOOK_AHEAD + 1):
             self._t = horizon * i / _LOOK_AHEAD
             self._set(self.value(self._t))
+
+    def _horizon(self, trainer: Trainer) -> float:
+        """How far t goes in this fit, where that is known; else one unit."""
+        if self.unit == "run":
+            return 1.0
+        epochs = max(trainer.max_epochs or 0, 0)
+        if self.unit == "epoch":
+            return float(max(epochs, 1))
+        batches = trainer.num_training_batches
+        return max(trainer.max_steps, epochs * batches if math.isfinite(batches) else 0, 1.0)
 
 
 class _CoefficientAnnealing(Anneal):
@@ -402,51 +412,3 @@ def _begun(event: Event, t: float) -> Event:
     """A start counts from the first t after its call."""
     waits = event.kind == "start" and event.origin is None
     return event._replace(origin=t) if waits and t > event.called else event
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return callbacks
-
-
-def _within_epoch(trainer: Trainer, batch_idx: int) -> float:
-    """The part of the epoch's optimizer steps that are done."""
-    window = trainer.accumulate_grad_batches
-    return (batch_idx // window) / math.ceil(trainer.num_training_batches / window)
-
-
-def _run_length(trainer: Trainer, callback: Anneal) -> int:
-    """The optimizer steps of the whole fit."""
-    # By name: a pytorch_lightning Trainer has a class of its own.
-    names = [cls.__name__ for other in _callbacks(trainer) for cls in type(other).__mro__]
-    if "GradientAccumulationScheduler" in names:
-        raise ValueError(
-            f"{callback} cannot tell the length of the run under a GradientAccumulationScheduler; "
-            f"write unit='step' or unit='epoch'."
-        )
-    if not trainer.lightning_module.automatic_optimization and trainer.max_steps > 0:
-        raise ValueError(
-            f"{callback} cannot tell the length of the run under manual optimisation with "
-            f"max_steps, which counts every optimizer; write Trainer(max_epochs=...)."
-        )
-    length = trainer.estimated_stepping_batches
-    if not 0 < length < math.inf:
-        raise ValueError(
-            f"{callback} needs a run of known length, got {length} steps; write "
-            f"Trainer(max_steps=...), or unit='step'."
-        )
-    return int(length)
-
-
-def _horizon(trainer: Trainer, unit: Unit) -> float:
-    """How far t goes in this fit, where that is known; else one unit."""
-    if unit == "run":
-        return 1.0
-    epochs = trainer.max_epochs or 0
-    if unit == "epoch":
-        return float(max(epochs, 1))
-    return max(float(trainer.max_steps), epochs * _finite(trainer.num_training_batches), 1.0)
-
-
-def _finite(length: float) -> float:
-    return length if math.isfinite(length) else 1.0

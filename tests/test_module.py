@@ -1,0 +1,640 @@
+"""The module: encoder, prior, decoder and objective, and what it promises around them."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from torch import Tensor, nn
+from torch._inductor import config as inductor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_vae import (
+    ELBO,
+    BetaAnnealing,
+    Coefficient,
+    DiagonalGaussian,
+    FreeBitsAnnealing,
+    Latent,
+    Linear,
+    Objective,
+    Prior,
+    StandardNormal,
+    VAEModule,
+    likelihoods,
+)
+from lightning_vae.divergences import kl
+from lightning_vae.networks import MLPDecoder, MLPEncoder
+
+X = torch.rand(12, 4, generator=torch.Generator().manual_seed(3))
+
+
+def mlp(objective: Objective | None = None, **kwargs) -> VAEModule:
+    encoder, decoder = MLPEncoder((4,), 2, hidden=(8,)), MLPDecoder((4,), 2, hidden=(8,))
+    return VAEModule(encoder, decoder, objective=objective, **kwargs)
+
+
+class Subclassed(VAEModule):
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, width)
+        self.heads = nn.Linear(width, 4)
+        self.out = nn.Linear(2, 4)
+
+    def encode(self, x):
+        loc, log_variance = self.heads(self.body(x).relu()).chunk(2, 1)
+        return DiagonalGaussian(loc, log_variance)
+
+    def decode(self, z):
+        return likelihoods.Bernoulli()(self.out(z))
+
+
+class TwoSpaces(VAEModule):
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.first, self.second = MLPEncoder((4,), 2), MLPEncoder((4,), 3)
+        self.out = MLPDecoder((4,), 5)
+
+    def encode(self, x):
+        return self.first(x), self.second(x)
+
+    def decode(self, z):
+        return self.out(torch.cat(z, 1))
+
+
+class Ladder(VAEModule):
+    """A hierarchy of two layers: one method overridden."""
+
+    def __init__(self) -> None:
+        super().__init__(prior=[StandardNormal(2), StandardNormal(2)])
+        self.bottom, self.top = MLPEncoder((4,), 2), MLPEncoder((2,), 2)
+        self.down, self.out = MLPEncoder((2,), 2), MLPDecoder((4,), 2)
+
+    def infer(self, x, samples=None, **context):
+        q1 = self.bottom(x)
+        q2 = self.top(q1.loc)
+        z2 = q2.rsample()
+        p1 = self.down(z2)
+        z1, p2 = q1.rsample(), self.prior()[1]
+        return Latent(q1, p1, z1, kl(q1, p1, z1)), Latent(q2, p2, z2, kl(q2, p2, z2))
+
+    def decode(self, z):
+        return self.out(z[0])
+
+
+class Conditional(VAEModule):
+    """A conditional VAE is the context, and two networks that take it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.p = MLPEncoder((7,), 2), MLPDecoder((4,), 5)
+
+    def context(self, batch):
+        return {"label": nn.functional.one_hot(batch[1], 3).float()}
+
+    def encode(self, x, label):
+        return self.q(torch.cat([x, label], 1))
+
+    def decode(self, z, label):
+        return self.p(torch.cat([z, label], 1))
+
+
+MODULES = {
+    "composed": mlp,
+    "subclassed": Subclassed,
+    "two latent spaces": TwoSpaces,
+    "hierarchy": Ladder,
+}
+
+
+@pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
+def test_every_term_is_per_example_and_in_nats(make):
+    output = make()(X)
+    oracle = output.likelihood.log_prob(X).sum(1)
+    for latent in output.latents:
+        oracle = oracle - torch.distributions.kl_divergence(
+            latent.posterior, _base(latent.prior)
+        ).sum(1)
+        assert latent.rate.shape == latent.z.shape
+    torch.testing.assert_close(output.elbo, oracle)
+
+
+def _base(d: Distribution) -> Distribution:
+    return d.base_dist if isinstance(d, Independent) else d
+
+
+@pytest.mark.parametrize("make", [mlp, Subclassed, TwoSpaces])
+def test_k_draws_lead_every_term(make):
+    vae = make()
+    output = vae(X, samples=5)
+    assert output.distortion.shape == output.rate.shape == output.elbo.shape == (5, 12)
+    for latent in output.latents:
+        assert latent.z.shape[:2] == latent.rate.shape[:2] == (5, 12)
+    k, b = 3, 7
+    z = tuple(latent.z[k] for latent in output.latents)
+    alone = vae.decode(z[0] if len(z) == 1 else z).log_prob(X).sum(1)[b]
+    torch.testing.assert_close(-output.distortion[k, b], alone)
+
+
+def test_k_draws_repeat_the_context():
+    vae, y = Conditional(), torch.arange(12) % 3
+    context = vae.context((X, y))
+    output = vae(X, samples=4, **context)
+    one = vae.decode(output.latents[0].z[2], **context).log_prob(X).sum(1)
+    torch.testing.assert_close(-output.distortion[2], one)
+
+
+@pytest.mark.parametrize(
+    ("batch", "x"),
+    [(X, X), ((X, 1), X), ([X], X), ({"x": X, "y": 0}, X)],
+    ids=["tensor", "tuple", "list", "dict"],
+)
+def test_a_batch_may_be_a_tensor_a_tuple_or_a_dict(batch, x):
+    assert mlp().inputs(batch) is x
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [({"image": X}, r"keys \['image'\] but no \"x\""), ((1, X), "got int")],
+)
+def test_any_other_batch_is_refused_with_the_remedy(batch, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        mlp().inputs(batch)
+    assert "override inputs(batch)" in str(caught.value)
+
+
+def test_a_conditional_vae_trains_from_tuples(fit_with):
+    data = DataLoader(TensorDataset(X, torch.arange(12) % 3), 4)
+    vae = Conditional()
+    fit_with(max_epochs=1).fit(vae, data, data)
+    label = nn.functional.one_hot(torch.tensor([2, 2]), 3).float()
+    assert vae.sample(2, label=label).shape == (2, 4)
+
+
+# ---- sample, reconstruct, embed, predict -----------------------------------------------------------
+
+
+class Dropping(Subclassed):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.9), nn.BatchNorm1d(8))
+
+
+@pytest.mark.parametrize("call", ["embed", "reconstruct", "sample"])
+def test_what_a_trained_model_is_for_runs_in_eval_without_gradient_and_restores_the_mode(call):
+    vae = Dropping()
+    vae(X)
+    vae.train()
+    vae.body[2].eval()  # a frozen layer stays as it was
+    argument = 5 if call == "sample" else X
+    result = getattr(vae, call)(argument)
+    assert not result.requires_grad
+    assert vae.training
+    assert not vae.body[2].training
+    if call != "sample":
+        torch.testing.assert_close(getattr(vae, call)(argument), result)
+    with pytest.raises((TypeError, AttributeError)):
+        getattr(vae, call)("nonsense")
+    assert vae.training
+
+
+def test_embed_is_the_posterior_mean_and_a_draw_on_demand():
+    vae = mlp()
+    torch.testing.assert_close(vae.embed(X), vae.encode(X).mean)
+    draws = torch.stack([vae.embed(X, sample=True) for _ in range(4000)])
+    torch.testing.assert_close(draws.mean(0), vae.encode(X).mean, atol=0.1, rtol=0)
+    assert [z.shape for z in TwoSpaces().embed(X)] == [(12, 2), (12, 3)]
+
+
+def test_sample_before_the_first_batch_says_what_to_write():
+    with pytest.raises(RuntimeError, match=r"prior=StandardNormal\(20\)"):
+        mlp().sample(2)
+    assert mlp(prior=StandardNormal(2)).sample(2).shape == (2, 4)
+    two = TwoSpaces(prior=[StandardNormal(2), StandardNormal(3)])
+    assert two.sample(6).shape == (6, 4)
+
+
+def test_a_float64_module_works_throughout():
+    vae = mlp().double()
+    output = vae(X.double())
+    assert output.elbo.dtype == vae.sample(2).dtype == vae.embed(X.double()).dtype == torch.float64
+    vae.float()
+    assert vae.sample(2).dtype == torch.float32
+
+
+def test_predict_gives_embedding_and_elbo_the_same_at_every_call(fit_with):
+    vae, data = mlp(), DataLoader(X, 5)
+    trainer = fit_with()
+    first, second = trainer.predict(vae, data), trainer.predict(vae, data)
+    assert [len(p["elbo"]) for p in first] == [5, 5, 2]
+    for a, b, x in zip(first, second, X.split(5), strict=True):
+        torch.testing.assert_close(a["embedding"], vae.embed(x))
+        assert torch.equal(a["embedding"], b["embedding"])
+        assert torch.equal(a["elbo"], b["elbo"])
+
+
+# ---- priors and posteriors ---------------------------------------------------------------------------
+
+
+class Beta12(Prior):
+    def forward(self):
+        return Independent(Normal(torch.zeros(2), torch.full((2,), 3.0)), 1)
+
+
+def test_any_prior_module_serves():
+    output = mlp(prior=Beta12())(X)
+    q = output.latents[0].posterior
+    oracle = torch.distributions.kl_divergence(Normal(q.loc, q.scale), Normal(torch.zeros(2), 3.0))
+    torch.testing.assert_close(output.latents[0].rate, oracle)
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (StandardNormal(3), r"write prior=StandardNormal\(2\)"),
+        ([StandardNormal(2), StandardNormal(2)], "2 latent spaces but encode returned 1"),
+    ],
+)
+def test_a_prior_that_does_not_fit_is_refused(prior, message):
+    with pytest.raises(ValueError, match=message):
+        mlp(prior=prior)(X)
+
+
+def test_a_distribution_is_no_prior_module():
+    with pytest.raises(ValueError, match=r"must be a module .* got Normal"):
+        mlp(prior=Normal(0.0, 1.0))
+
+
+class OnlyDraws(Distribution):
+    """A user's distribution: rsample and log_prob, nothing else."""
+
+    def __init__(self, loc: Tensor) -> None:
+        self.loc = loc
+        super().__init__(loc.shape, validate_args=False)
+
+    def rsample(self, sample_shape=()):
+        return self.loc + torch.randn(*sample_shape, *self.loc.shape)
+
+    def log_prob(self, value):
+        return Normal(self.loc, 1.0).log_prob(value)
+
+
+class Returning(Subclassed):
+    """Encode to whatever posterior the test names."""
+
+    def __init__(self, posterior) -> None:
+        super().__init__()
+        self.posterior = posterior
+
+    def encode(self, x):
+        loc, _ = self.heads(self.body(x).relu()).chunk(2, 1)
+        return self.posterior(loc)
+
+
+def test_a_distribution_with_only_rsample_and_log_prob_trains(fit_with):
+    vae = Returning(OnlyDraws)
+    fit_with(max_epochs=1).fit(vae, DataLoader(X, 4))
+    output = vae(X)
+    z, loc = output.latents[0].z, output.latents[0].posterior.loc
+    oracle = Normal(loc, 1.0).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+    torch.testing.assert_close(output.latents[0].rate, oracle)
+    with pytest.raises(TypeError, match=r"OnlyDraws has no mean .* sample=True"):
+        vae.embed(X)
+    assert vae.embed(X, sample=True).shape == (12, 2)
+
+
+def test_a_posterior_without_gradient_is_refused():
+    with pytest.raises(TypeError, match="Poisson has no rsample"):
+        Returning(lambda loc: torch.distributions.Poisson(loc.exp()))(X)
+
+
+def test_a_full_covariance_posterior_gives_one_rate_an_example_and_no_free_bits_per_latent():
+    vae = Returning(lambda loc: MultivariateNormal(loc, torch.eye(2)))
+    vae.prior = _FullPrior()
+    output = vae(X)
+    assert output.latents[0].rate.shape == (12, 1)
+    assert ELBO(free_bits=0.5, per="group")(output)["loss"].isfinite()
+    with pytest.raises(ValueError, match="does not split over latents; write per='group'"):
+        ELBO(free_bits=0.5)(output)
+
+
+class _FullPrior(Prior):
+    def forward(self):
+        return MultivariateNormal(torch.zeros(2), torch.eye(2))
+
+
+# ---- validation ----------------------------------------------------------------------------------------
+
+
+def test_val_elbo_is_exact_over_the_set_free_of_annealing_and_the_same_at_every_validation(
+    fit_with,
+):
+    vae = mlp(ELBO(beta=7.0, free_bits=0.5, capacity=1.0))
+    data = DataLoader(X, 5)
+    trainer = fit_with()
+    first = trainer.validate(vae, data, verbose=False)[0]
+    torch.randn(17)
+    assert trainer.validate(vae, data, verbose=False)[0] == first
+    elbo = torch.cat([p["elbo"] for p in trainer.predict(vae, data)])
+    assert first["val/elbo"] == pytest.approx(elbo.mean().item(), rel=1e-6)
+    assert first["val/elbo"] == pytest.approx(-first["val/distortion"] - first["val/rate"])
+    assert first["val/loss"] != pytest.approx(-first["val/elbo"])
+    vae.objective.beta = 0.0
+    assert trainer.validate(vae, data, verbose=False)[0]["val/elbo"] == first["val/elbo"]
+
+
+def test_test_logs_the_same_under_its_own_name(fit_with):
+    vae, trainer = mlp(), fit_with()
+    val = trainer.validate(vae, DataLoader(X, 5), verbose=False)[0]
+    test = trainer.test(vae, DataLoader(X, 5), verbose=False)[0]
+    assert {key.replace("test/", "val/"): value for key, value in test.items()} == val
+
+
+def test_validation_leaves_trainings_random_state_alone(fit_with):
+    def losses(val):
+        torch.manual_seed(5)
+        vae = mlp()
+        seen = []
+        vae.on_train_batch_end = lambda outputs, *_: seen.append(outputs["loss"].item())
+        fit_with(max_epochs=3).fit(vae, DataLoader(X, 4), val)
+        return seen
+
+    # A DataLoader draws a seed for its workers; from its own generator, that nothing else disturbs.
+    assert losses(None) == losses(DataLoader(X, 5, generator=torch.Generator()))
+
+
+def test_two_validation_sets_are_told_apart(fit_with):
+    trainer = fit_with(max_epochs=1)
+    trainer.fit(mlp(), DataLoader(X, 4), [DataLoader(X, 4), DataLoader(X, 6)])
+    assert {"val/elbo/dataloader_idx_0", "val/elbo/dataloader_idx_1"} <= set(
+        trainer.callback_metrics
+    )
+
+
+# ---- training ------------------------------------------------------------------------------------------
+
+
+def test_at_the_defaults_the_loss_is_the_negative_elbo(fit_with):
+    vae = mlp()
+    terms = vae.training_step(X, 0)
+    assert set(terms) == {"loss", "elbo", "distortion", "rate", "penalty"}
+    assert terms["loss"].requires_grad
+    assert not any(value.requires_grad for key, value in terms.items() if key != "loss")
+    torch.testing.assert_close(terms["loss"].detach(), -terms["elbo"])
+
+
+def test_the_running_rate_is_the_mean_over_the_epoch(fit_with):
+    vae = mlp(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.0))
+    fit_with(max_epochs=2).fit(vae, DataLoader(X, 5), DataLoader(X, 7))
+    mean = kl(vae.encode(X), vae.prior(), vae.embed(X)).mean(0)
+    for running in (vae.train_rate, vae.val_rate):
+        torch.testing.assert_close(running.mean()[0], mean)
+
+
+class _Broken(Subclassed):
+    def decode(self, z):
+        return Independent(Normal(self.out(z) * float("inf"), 1.0, validate_args=False), 1)
+
+
+@pytest.mark.parametrize(
+    ("vae", "x", "message"),
+    [
+        (_Broken(), X, "not finite in distortion"),
+        (
+            Returning(lambda loc: DiagonalGaussian(loc * 1e30, loc)),
+            X,
+            "not finite in rate of group 0",
+        ),
+        (mlp(), X * 300, r"x lies outside the support of Bernoulli, .* to 2[89]"),
+        (mlp(), X * float("nan"), "x lies outside the support of Bernoulli, .* nan to nan"),
+        (mlp(), X[:, None], "make the decoder's output"),
+    ],
+    ids=["distortion", "rate", "support", "nan", "shape"],
+)
+def test_a_bad_loss_names_its_term_before_anything_is_lost(vae, x, message):
+    before = [p.clone() for p in vae.parameters()]
+    with pytest.raises(ValueError, match=message):
+        vae.training_step(x, 0)
+    assert all(torch.equal(a, b) for a, b in zip(before, vae.parameters(), strict=True))
+
+
+def test_without_networks_the_error_says_what_to_write(fit_with):
+    with pytest.raises(TypeError, match="encoder and decoder, or write encode and decode"):
+        fit_with(max_epochs=1).fit(VAEModule(), DataLoader(X, 4))
+
+
+# ---- optimisers ----------------------------------------------------------------------------------------
+
+
+def test_the_default_optimiser_is_fused_adam_but_where_lightning_would_refuse_it(fit_with):
+    vae = mlp()
+    fit_with(max_epochs=1).fit(vae, DataLoader(X, 4))
+    optimizer = vae.optimizers().optimizer
+    assert isinstance(optimizer, torch.optim.Adam)
+    assert optimizer.defaults["fused"]
+    assert optimizer.defaults["lr"] == 1e-3
+
+
+def test_optimiser_and_scheduler_come_as_callables(fit_with):
+    def plateau(optimizer):
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max")
+
+    def cosine(optimizer):
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+
+    for scheduler in (plateau, cosine):
+        vae = mlp(
+            optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.5), lr_scheduler=scheduler
+        )
+        fit_with(max_epochs=2).fit(vae, DataLoader(X, 4), DataLoader(X, 4))
+        assert isinstance(vae.optimizers().optimizer, torch.optim.SGD)
+
+
+def test_a_plateau_that_looks_the_wrong_way_is_refused(fit_with):
+    vae = mlp(lr_scheduler=torch.optim.lr_scheduler.ReduceLROnPlateau)
+    with pytest.raises(ValueError, match="write mode='max'"):
+        fit_with(max_epochs=1).fit(vae, DataLoader(X, 4), DataLoader(X, 4))
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------------
+
+
+def saved_run(fit_with, folder: Path, vae: VAEModule, *callbacks) -> Path:
+    fit_with(max_epochs=1, callbacks=[ModelCheckpoint(folder, "run"), *callbacks]).fit(
+        vae, DataLoader(X, 4)
+    )
+    return folder / "run.ckpt"
+
+
+def test_a_checkpoint_is_read_without_pickle_and_remembers_the_latent_shape(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, mlp())
+    saved = torch.load(path, weights_only=True)
+    assert saved["lightning_vae"]["latent_shapes"] == [[2]]
+    vae = VAEModule.load_from_checkpoint(
+        path, encoder=MLPEncoder((4,), 2, (8,)), decoder=MLPDecoder((4,), 2, (8,))
+    )
+    assert vae.sample(3).shape == (3, 4)
+    assert not [key for key in saved["state_dict"] if "prior" in key or "objective" in key]
+
+
+def test_several_spaces_are_remembered_too(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, TwoSpaces())
+    assert TwoSpaces.load_from_checkpoint(path).sample(3).shape == (3, 4)
+
+
+def test_a_loaded_module_keeps_its_coefficients_and_says_so_once(fit_with, tmp_path):
+    annealing = BetaAnnealing(Linear(0.25, 1, over=10))
+    path = saved_run(fit_with, tmp_path, Subclassed(), annealing)
+    with pytest.warns(
+        UserWarning, match=r"beta=0.25 from the checkpoint \(the module had 1.0\)"
+    ) as w:
+        vae = Subclassed.load_from_checkpoint(path)
+    assert len([x for x in w if "goes on with" in str(x.message)]) == 1
+    assert vae.objective.beta == 0.25
+
+
+def test_a_coefficient_given_to_the_constructor_wins_and_says_so(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, mlp(), BetaAnnealing(0.25))
+    vae = mlp(ELBO(beta=4.0))
+    with pytest.warns(UserWarning, match=r"beta=4.0 as given \(the checkpoint had 0.25\)"):
+        vae.on_load_checkpoint(torch.load(path, weights_only=True))
+    assert vae.objective.beta == 4.0
+
+
+def test_an_unchanged_coefficient_is_not_worth_a_warning(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, Subclassed())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*goes on with.*")
+        Subclassed.load_from_checkpoint(path)
+
+
+class _Other(Objective):
+    gamma = Coefficient[float]()
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, output):
+        return {"loss": output.distortion.mean() + self.gamma * output.rate.mean()}
+
+
+def test_another_objective_or_an_older_checkpoint_loads_too(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, mlp())
+    checkpoint = torch.load(path, weights_only=True)
+    other = mlp(_Other())
+    other.on_load_checkpoint(checkpoint)
+    other.load_state_dict(checkpoint["state_dict"])
+    assert other.objective.gamma == 2.0
+    del checkpoint["lightning_vae"]
+    mlp().on_load_checkpoint(checkpoint)
+
+
+def test_weight_averaging_and_low_precision_do_not_blur_a_coefficient(fit_with):
+    class Average(WeightAveraging):
+        def __init__(self):
+            super().__init__(use_buffers=True)
+
+    vae = mlp()
+    annealing = BetaAnnealing(Linear(0.9985, 0.9, over=3), unit="step")
+    fit_with(max_epochs=1, callbacks=[annealing, Average()], precision="bf16-true").fit(
+        vae, DataLoader(X, 4)
+    )
+    assert vae.objective.beta == Linear(0.9985, 0.9, over=3)(2)
+
+
+# ---- hyperparameters: the four ways in which a checkpoint is read (two more in test_cli.py) ---------------
+
+
+def test_python_resumes_and_loads_with_networks_passed(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, mlp())
+    vae = mlp()
+    fit_with(max_epochs=2).fit(vae, DataLoader(X, 4), ckpt_path=path)
+    loaded = VAEModule.load_from_checkpoint(
+        path, encoder=MLPEncoder((4,), 2, (8,)), decoder=MLPDecoder((4,), 2, (8,))
+    )
+    assert loaded.embed(X).shape == (12, 2)
+
+
+def test_a_subclass_keeps_its_plain_arguments_and_loads_by_itself(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, Subclassed(width=5))
+    vae = Subclassed.load_from_checkpoint(path)
+    assert vae.hparams == {"width": 5}
+    assert vae.body.out_features == 5
+
+
+def test_an_argument_that_needs_pickle_is_left_out(fit_with, tmp_path):
+    class Given(Subclassed):
+        def __init__(self, net: nn.Module, width: int = 8, names: tuple = ("a", 1)) -> None:
+            super().__init__(width)
+            self.net = net
+
+    path = saved_run(fit_with, tmp_path, Given(nn.Linear(1, 1)))
+    assert torch.load(path, weights_only=True)["hyper_parameters"] == {
+        "width": 8,
+        "names": ("a", 1),
+    }
+    Given.load_from_checkpoint(path, net=nn.Linear(1, 1))
+
+
+# ---- torch.compile -------------------------------------------------------------------------------------
+
+
+def _losses(fit_with, prepare) -> list[float]:
+    torch.manual_seed(7)
+    vae, seen = mlp(ELBO(capacity=None)), []
+    vae.on_train_batch_end = lambda outputs, *_: seen.append(outputs["loss"].item())
+    callbacks = [
+        BetaAnnealing(Linear(0, 1, over=6), unit="step"),
+        FreeBitsAnnealing(Linear(0.1, 0.9, over=6), unit="step"),
+    ]
+    trainer = fit_with(max_epochs=3, callbacks=callbacks)
+    trainer.fit(prepare(vae), DataLoader(X, 4))
+    return seen
+
+
+def _in_place(vae: LightningModule) -> LightningModule:
+    vae.encoder.compile()
+    vae.decoder.compile()
+    return vae
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "prepare", [_in_place, lambda vae: torch.compile(vae)], ids=["networks", "whole module"]
+)
+def test_compiled_losses_are_the_eager_ones_while_coefficients_move(fit_with, monkeypatch, prepare):
+    torch._dynamo.reset()
+    eager = _losses(fit_with, lambda vae: vae)
+    with inductor.patch("fallback_random", True):  # eager's own draws
+        compiled = _losses(fit_with, prepare)
+    assert len(set(eager)) == 9
+    assert compiled == pytest.approx(eager, rel=1e-5)
+
+
+def test_moving_a_coefficient_recompiles_nothing(fit_with):
+    torch._dynamo.reset()
+    graphs = []
+
+    def count(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    vae = mlp(ELBO(free_bits=0.1))
+    vae.encoder.compile(backend=count)
+    vae.decoder.compile(backend=count)
+    for step in range(20):
+        vae.objective.beta = vae.objective.free_bits = 0.05 * step + 0.01
+        vae.training_step(X, 0)["loss"].backward()
+    assert len(graphs) == 2
+    assert not [key for key in vae.state_dict() if "_orig_mod" in key]
+
+
+def test_a_lightning_trainer_is_all_it_needs(tmp_path):
+    """The example of the README's opening, at its smallest."""
+    trainer = Trainer(max_epochs=1, default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    trainer.fit(Subclassed(), DataLoader(X, 4))
+    assert trainer.callback_metrics["train/elbo"].isfinite()
