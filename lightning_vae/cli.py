@@ -1,39 +1,36 @@
 """The command line: LightningCLI over any LightningModule and LightningDataModule."""
 
-from collections.abc import Sequence
-
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
 from rich.console import Console
 
-import lightning_vae.data
+import lightning_vae.data  # noqa: F401  short names work in configs once their modules are imported
 
-# Short class names work in configs once their modules are imported.
-from lightning_vae import VAEModule, likelihoods, networks, priors, schedules
-
-__all__ = ["VAECLI", "main"]
+__all__ = ["VAECLI", "main", "run"]
 
 
 class VAECLI(LightningCLI):
     """LightningCLI that ends a fit by saying where its results are and how to open them."""
 
     def after_fit(self) -> None:
-        folder, root = self.trainer.log_dir, self.trainer.default_root_dir
-        if folder is None or not self.trainer.is_global_zero:
-            return
-        console = Console(soft_wrap=True, highlight=False)
-        console.print(f"\n[bold]Results[/bold]      {folder}")
-        checkpoint = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
-        if checkpoint:
-            console.print(f"[bold]Checkpoint[/bold]   {checkpoint}")
-        elbo = self.trainer.callback_metrics.get("val/elbo")
-        if elbo is not None:
-            console.print(f"[bold]val/elbo[/bold]     {elbo:.2f} nats")
-        console.print(f"[bold]Open them[/bold]    tensorboard --logdir {root}")
+        if self.trainer.is_global_zero and self.trainer.log_dir is not None:
+            console = Console(soft_wrap=True, highlight=False)
+            for name, value in self._results().items():
+                console.print(f"[bold]{name:12}[/bold] {value}")
+
+    def _results(self) -> dict[str, str]:
+        trainer = self.trainer
+        results = {"Results": str(trainer.log_dir)}
+        if checkpoint := getattr(trainer.checkpoint_callback, "best_model_path", ""):
+            results["Checkpoint"] = checkpoint
+        if (elbo := trainer.callback_metrics.get("val/elbo")) is not None:
+            results["val/elbo"] = f"{elbo:.2f} nats"
+        results["Open them"] = f"tensorboard --logdir {trainer.loggers[0].save_dir}"
+        return results
 
 
-def main(args: Sequence[str] | None = None) -> VAECLI:
-    """Run ``lightning-vae``; ``args`` stands in for the command line's."""
+def run(args: list[str] | None = None) -> VAECLI:
+    """Run the command line; ``args`` stands in for what was typed."""
     return VAECLI(
         LightningModule,
         LightningDataModule,
@@ -43,3 +40,8 @@ def main(args: Sequence[str] | None = None) -> VAECLI:
         save_config_kwargs={"overwrite": True},
         args=args,
     )
+
+
+def main() -> None:
+    """Run ``lightning-vae``."""
+    run()

@@ -639,7 +639,7 @@ def _written(value: object) -> str:
 
 def _reached(t: float) -> float:
     """The last edge that counts as reached at t."""
-    return t + _EDGE * abs(t)
+    return t * (1 + _EDGE)
 
 
 def _straight(start: float, stop: float, u: float) -> float:

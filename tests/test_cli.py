@@ -1,0 +1,250 @@
+"""The command line: every file in configs/ is parsed, printed back and run; runs resume."""
+
+import hashlib
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningModule
+
+from lightning_vae import VAEModule
+from lightning_vae.cli import run
+from lightning_vae.data import MNIST
+from tests.callbacks.test_annealing import events
+from tests.test_linear_gaussian import TABLE, within
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+BASES = {path.stem: path for path in CONFIGS.glob("*.yaml")}
+FRAGMENTS = {path.stem: path for path in (CONFIGS / "anneal").glob("*.yaml")}
+ON_CPU = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def mnist_root(here, monkeypatch) -> Path:
+    """Noise in MNIST's files, published here, so that its config runs where the data is not."""
+    root = here / "data"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    checksums = {}
+    for part, n in (("train", 60_000), ("t10k", 10_000)):
+        images = struct.pack(">IIII", 2051, n, 28, 28) + rng.bytes(n * 28 * 28)
+        labels = struct.pack(">II", 2049, n) + bytes(n)
+        for stem, content in (
+            (f"{part}-images-idx3-ubyte", images),
+            (f"{part}-labels-idx1-ubyte", labels),
+        ):
+            (root / stem).write_bytes(content)
+            checksums[stem] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(MNIST, "published", replace(MNIST.published, checksums=checksums))
+    return root
+
+
+def fit(*args: str | Path):
+    return run(["fit", *map(str, args), *ON_CPU])
+
+
+def test_every_config_is_here():
+    assert set(BASES) == {"sprites", "mnist", "linear_gaussian"}
+    assert set(FRAGMENTS) == {"linear", "cyclical", "sigmoid", "free_bits", "capacity"}
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_config_runs(here, mnist_root, base):
+    cli = fit("-c", BASES[base], "--trainer.fast_dev_run=2")
+    assert cli.trainer.global_step == 2
+    assert cli.trainer.callback_metrics["val/elbo"].isfinite()
+
+
+@pytest.mark.parametrize("fragment", FRAGMENTS)
+@pytest.mark.parametrize("base", ["mnist", "linear_gaussian"])
+def test_every_fragment_appends_to_a_base(here, mnist_root, base, fragment):
+    short = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
+    cli = fit("-c", BASES[base], "-c", FRAGMENTS[fragment], *short, "--trainer.limit_val_batches=1")
+    names = [type(callback).__name__ for callback in cli.trainer.callbacks]
+    assert "ModelCheckpoint" in names, "appended, not replaced"
+    curves = events(cli.trainer.log_dir)
+    scheduled = [key for key in curves if key.startswith("schedule/")]
+    assert len(scheduled) == 1
+    assert [x for x, _ in curves[scheduled[0]]][-1] == 5
+
+
+@pytest.mark.parametrize("fragment", [None, *FRAGMENTS])
+@pytest.mark.parametrize("base", BASES)
+def test_print_config_round_trips(capsys, here, base, fragment):
+    def printed(*paths: Path) -> str:
+        flags = [flag for path in paths for flag in ("-c", str(path))]
+        with pytest.raises(SystemExit):
+            run(["fit", *flags, "--print_config"])
+        return capsys.readouterr().out
+
+    first = printed(BASES[base], *([FRAGMENTS[fragment]] if fragment else []))
+    path = here / "printed.yaml"
+    path.write_text(first)
+    assert yaml.safe_load(printed(path)) == yaml.safe_load(first)
+
+
+@pytest.mark.parametrize("module", [[], ["-m", "lightning_vae"]], ids=["script", "python -m"])
+def test_both_entry_points_answer(module):
+    script = Path(sys.executable).parent / "lightning-vae"
+    command = [sys.executable, *module] if module else [str(script)]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert "fit" in done.stdout
+
+
+def test_options_reach_every_part(here):
+    cli = fit(
+        "-c",
+        BASES["linear_gaussian"],
+        "--trainer.fast_dev_run=1",
+        "--model.objective.beta=4",
+        "--model.optimizer=torch.optim.SGD",
+        "--model.optimizer.lr=0.5",
+        "--model.prior=StandardNormal",
+        "--model.prior.shape=5",
+        "--trainer.callbacks+=CyclicalAnnealing",
+        "--trainer.callbacks.shape=lightning_vae.Cosine",
+    )
+    assert cli.model.objective.given["beta"] == 4.0
+    assert isinstance(cli.model.optimizers().optimizer, torch.optim.SGD)
+
+
+def test_short_names_are_enough(here):
+    cli = fit(
+        "--model=VAEModule",
+        "--model.encoder=MLPEncoder",
+        "--model.encoder.shape=[5]",
+        "--model.encoder.latent=2",
+        "--model.decoder=MLPDecoder",
+        "--model.decoder.shape=[5]",
+        "--model.decoder.latent=2",
+        "--model.decoder.likelihood=Gaussian",
+        "--data=LinearGaussian",
+        "--trainer.callbacks=BetaAnnealing",
+        "--trainer.callbacks.schedule=Linear",
+        "--trainer.callbacks.schedule.start=0",
+        "--trainer.callbacks.schedule.stop=1",
+        "--trainer.callbacks.schedule.over=2",
+        "--trainer.fast_dev_run=2",
+    )
+    assert cli.model.objective.beta == 0.0
+
+
+def test_a_run_says_where_its_results_are(here, capsys):
+    fit("-c", BASES["linear_gaussian"], "--trainer.max_epochs=10")
+    out = capsys.readouterr().out
+    assert "runs/linear_gaussian/version_0" in out
+    assert "tensorboard --logdir runs" in out
+    assert "val/elbo" in out
+
+
+# ---- checkpoints of the command line -------------------------------------------------------------------
+
+
+def short(folder: str, *more: str) -> list[str]:
+    logger = f"--trainer.logger.init_args.version={folder}"
+    return [
+        "-c",
+        str(BASES["linear_gaussian"]),
+        "--trainer.check_val_every_n_epoch=1",
+        logger,
+        *more,
+    ]
+
+
+def test_a_rerun_and_a_resume_in_the_same_folder_work(here):
+    first = fit(*short("again", "--trainer.max_epochs=1"))
+    fit(*short("again", "--trainer.max_epochs=1"))
+    last = Path(first.trainer.log_dir) / "checkpoints" / "last.ckpt"
+    resumed = fit(*short("again", "--trainer.max_epochs=2", f"--ckpt_path={last}"))
+    assert resumed.trainer.global_step == 20
+
+
+def test_a_checkpoint_of_the_command_line_loads_in_python_by_itself(here):
+    cli = fit(*short("load", "--trainer.max_epochs=1"))
+    path = Path(cli.trainer.log_dir) / "checkpoints" / "last.ckpt"
+    x = torch.randn(3, 5)
+    for cls in (VAEModule, LightningModule):
+        loaded = cls.load_from_checkpoint(path)
+        torch.testing.assert_close(loaded.embed(x), cli.model.embed(x))
+    assert loaded.sample(2).shape == (2, 5)
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_a_checkpoint_is_evaluated_from_the_command_line(here, command):
+    cli = fit(*short("evaluate", "--trainer.max_epochs=1"))
+    path = Path(cli.trainer.log_dir) / "checkpoints" / "last.ckpt"
+    args = [f"--ckpt_path={path}", *ON_CPU]
+    again = run([command, "-c", str(BASES["linear_gaussian"]), *args])
+    if command == "validate":
+        elbo = again.trainer.callback_metrics["val/elbo"]
+        torch.testing.assert_close(elbo, cli.trainer.callback_metrics["val/elbo"])
+
+
+# ---- through the real thing -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_through_a_real_trainer_the_rate_is_that_of_water_filling(here):
+    cli = fit("-c", BASES["linear_gaussian"], "--model.objective.beta=2")
+    metrics = cli.trainer.callback_metrics
+    rate, error = TABLE[2.0]
+    assert within(metrics["val/rate"].item(), rate)
+    constant = 2.5 * torch.log(torch.tensor(2 * torch.pi * 0.5)).item()
+    assert within((metrics["val/distortion"].item() - constant) * 2 * 0.5, error)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was_with_no_gap_in_the_curve(here):
+    """SIGKILL, in mid-epoch; then a resume from the last checkpoint."""
+    fragment = FRAGMENTS["linear"]
+    saves = [
+        "--trainer.callbacks+=lightning.pytorch.callbacks.ModelCheckpoint",
+        "--trainer.callbacks.every_n_train_steps=7",
+        "--trainer.callbacks.dirpath=saved",
+        "--trainer.callbacks.save_last=true",
+    ]
+    args = ["-c", str(BASES["linear_gaussian"]), "-c", str(fragment), *saves, *ON_CPU]
+    more = ["--data.batch_size=250", "--trainer.max_epochs=5"]
+    command = [sys.executable, "-m", "lightning_vae", "fit", *args, *more]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = here / "saved" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not (last.exists() and torch.load(last, weights_only=True)["global_step"] >= 60):
+        assert time.monotonic() < deadline, "no checkpoint in two minutes"
+        assert killed.poll() is None, "the run ended before it was killed"
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    step = torch.load(last, weights_only=True)["global_step"]
+    run(["fit", *args, *more, f"--ckpt_path={last}"])
+    first, second = (
+        dict(events(here / "runs" / "linear_gaussian" / f"version_{v}")["schedule/beta"])
+        for v in (0, 1)
+    )
+    both = set(first) & set(second)
+    assert all(first[x] == second[x] for x in both)
+    every = 10
+    xs = sorted(set(first) | set(second))
+    assert xs[0] <= every
+    assert xs[-1] == 199
+    assert max(b - a for a, b in pairwise(xs)) <= every, "no gap"
+    assert max(x for x in first if x < step) >= step - every
+    for x in xs:
+        value = second.get(x, first.get(x))
+        assert value == pytest.approx(min(1.0, x / 40 / 5), abs=1e-6)

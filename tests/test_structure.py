@@ -1,0 +1,186 @@
+"""What holds for the package as a whole: one direction of imports, a row for every class, docs."""
+
+import ast
+import copy
+import importlib
+import inspect
+import pickle
+import pkgutil
+import subprocess
+import sys
+from abc import ABC
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from torch import nn
+from torch.distributions import Distribution
+
+import lightning_vae as lv
+from lightning_vae import data, distributions, likelihoods, networks, priors
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "lightning_vae"
+
+# Left to right, as in the design; a module imports only from its left.
+LAYERS = [
+    {"schedules"},
+    {"distributions"},
+    {"divergences", "likelihoods"},
+    {"priors", "networks"},
+    {"latents"},
+    {"objectives"},
+    {"clock", "hyperparameters", "optimizers"},
+    {"module"},
+    {"callbacks", "metrics", "data"},
+    {"cli"},
+]
+
+# The one table: every concrete class of these kinds has a row, and every row is swept.
+ROWS: dict[type, Callable[[], Any]] = {
+    lv.Chain: lambda: lv.Constant(0.0, over=2) >> lv.Linear(0, 1, over=3),
+    lv.Constant: lambda: lv.Constant(0.5),
+    lv.Cosine: lambda: lv.Cosine(0, 1, over=5),
+    lv.Cyclic: lambda: lv.Cyclic(lv.Linear(0, 1, over=5), period=10),
+    lv.Exponential: lambda: lv.Exponential(0.01, 1, over=5),
+    lv.Linear: lambda: lv.Linear(0, 1, over=5),
+    lv.LogUniform: lambda: lv.LogUniform(0.1, 4, seed=0),
+    lv.Logistic: lambda: lv.Logistic(0, 1, midpoint=5, rate=1),
+    lv.Piecewise: lambda: lv.Piecewise([(0, 0.0), (5, 1.0)]),
+    lv.Sigmoid: lambda: lv.Sigmoid(0, 1, over=5),
+    distributions.DiagonalGaussian: lambda: lv.DiagonalGaussian(torch.zeros(3, 2), torch.ones(2)),
+    distributions.StandardGaussian: lambda: distributions.StandardGaussian((3, 2)),
+    distributions.Bernoulli: lambda: distributions.Bernoulli(torch.zeros(3, 2)),
+    likelihoods.Bernoulli: likelihoods.Bernoulli,
+    likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
+    likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),
+    priors.StandardNormal: lambda: lv.StandardNormal(4),
+    priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
+    networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),
+    networks.MLPDecoder: lambda: networks.MLPDecoder((1, 8, 8), latent=4),
+    networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=16),
+    networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=16),
+    lv.ELBO: lambda: lv.ELBO(beta=4.0, free_bits=0.1, capacity=2.0),
+    lv.VAEModule: lambda: lv.VAEModule(
+        networks.MLPEncoder((4,), 2), networks.MLPDecoder((4,), 2), lv.StandardNormal(2)
+    ),
+    lv.Anneal: lambda: lv.Anneal("objective.beta", lv.Linear(0, 1, over=5)),
+    lv.BetaAnnealing: lambda: lv.BetaAnnealing(lv.Linear(0, 1, over=5)),
+    lv.FreeBitsAnnealing: lambda: lv.FreeBitsAnnealing(0.25),
+    lv.CapacityAnnealing: lambda: lv.CapacityAnnealing(lv.Linear(0, 25, over=5)),
+    lv.CyclicalAnnealing: lambda: lv.CyclicalAnnealing(cycles=4),
+    data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
+    data.MNIST: lambda: data.MNIST("data"),
+    data.FashionMNIST: lambda: data.FashionMNIST("data"),
+    data.LinearGaussian: lambda: data.LinearGaussian(size=100),
+    data.Sprites: lambda: data.Sprites(train_size=100, val_size=10, test_size=10),
+}
+KINDS = (lv.Schedule, Distribution, nn.Module, Callback, LightningDataModule)
+
+
+def modules() -> Iterator[str]:
+    for info in pkgutil.walk_packages([str(PACKAGE)], "lightning_vae."):
+        if not info.name.endswith("__main__"):
+            yield info.name
+
+
+def concrete_classes() -> list[type]:
+    found = {}
+    for name in modules():
+        for member in vars(importlib.import_module(name)).values():
+            if inspect.isclass(member) and member.__module__.startswith("lightning_vae."):
+                abstract = inspect.isabstract(member) or ABC in member.__bases__
+                if issubclass(member, KINDS) and not abstract and member.__name__[0] != "_":
+                    found[member] = None
+    return list(found)
+
+
+def test_every_concrete_class_has_its_row():
+    assert set(ROWS) == set(concrete_classes())
+
+
+@pytest.mark.parametrize("cls", ROWS, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_every_class_can_be_sent_copied_and_printed(cls):
+    made = ROWS[cls]()
+    assert type(made) is cls
+    assert type(pickle.loads(pickle.dumps(made))) is cls
+    assert type(copy.deepcopy(made)) is cls
+    assert cls.__name__ in repr(made) or issubclass(cls, (LightningDataModule, lv.Chain))
+
+
+@pytest.mark.parametrize("cls", ROWS, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_every_class_documents_itself_with_an_example_that_runs(cls):
+    assert cls.__doc__
+    lines = cls.__doc__.strip().splitlines()
+    assert lines[0].endswith("."), "one sentence first"
+    assert ">>>" in cls.__doc__
+
+
+def test_every_public_function_documents_itself():
+    for name in modules():
+        module = importlib.import_module(name)
+        assert module.__doc__, name
+        for public in getattr(module, "__all__", []):
+            member = getattr(module, public)
+            if inspect.isfunction(member) and member.__module__ == name:
+                assert member.__doc__, f"{name}.{public}"
+
+
+def imports(path: Path) -> set[str]:
+    """The package's modules that a file imports at runtime."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if room(p) not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    depth = next(i for i, layer in enumerate(LAYERS) if room(path) in layer)
+    left = set().union(*LAYERS[:depth])
+    for name in imports(path):
+        if name.startswith("lightning_vae."):
+            other = name.split(".")[1]
+            assert other in left | {room(path)}, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_left_of_the_module_imports_lightning(path):
+    depth = next(i for i, layer in enumerate(LAYERS) if room(path) in layer)
+    packages = {name.split(".")[0] for name in imports(path)}
+    if depth <= 5:
+        assert not packages & {"lightning", "pytorch_lightning"}
+    if room(path) == "schedules":
+        assert not packages & {"torch", "numpy"}
+
+
+def test_importing_the_package_prints_nothing_and_loads_no_command_line():
+    code = "import sys, lightning_vae; assert 'lightning_vae.cli' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+
+
+def test_all_public_names_exist_and_are_sorted():
+    for name in ["lightning_vae", *modules()]:
+        module = importlib.import_module(name)
+        public = getattr(module, "__all__", [])
+        assert all(hasattr(module, each) for each in public), name
+
+
+def test_lightning_modules_are_few():
+    """A VAE variant is an argument, not a module class."""
+    found = [cls for cls in concrete_classes() if issubclass(cls, LightningModule)]
+    assert found == [lv.VAEModule]
