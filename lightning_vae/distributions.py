@@ -13,10 +13,19 @@ from torch import Size, Tensor
 from torch.distributions import Bernoulli as BinaryBernoulli
 from torch.distributions import Distribution, Normal, constraints, register_kl
 from torch.distributions.utils import broadcast_all
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 __all__ = ["Bernoulli", "DiagonalGaussian", "StandardGaussian"]
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+def _broadcast(a: Tensor | float, b: Tensor | float) -> tuple[Tensor, Tensor]:
+    """To one shape; tensors that have it already go without the two views, and their gradients."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape:
+        return a, b
+    first, second = broadcast_all(a, b)
+    return first, second
 
 
 class DiagonalGaussian(Normal):
@@ -43,7 +52,7 @@ class DiagonalGaussian(Normal):
     def __init__(
         self, loc: Tensor | float, log_variance: Tensor | float, validate_args: bool | None = None
     ) -> None:
-        self.loc, self.log_variance = broadcast_all(loc, log_variance)
+        self.loc, self.log_variance = _broadcast(loc, log_variance)
         Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
 
     @property
@@ -64,7 +73,7 @@ class DiagonalGaussian(Normal):
         loc, log_variance = self.loc.expand(batch_shape), self.log_variance.expand(batch_shape)
         return DiagonalGaussian(loc, log_variance, validate_args=self._validate_args)
 
-    def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         noise = torch.randn(
             self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device
         )
@@ -170,3 +179,7 @@ class Bernoulli(BinaryBernoulli):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "Bernoulli":
         return Bernoulli(self.logits.expand(batch_shape), validate_args=self._validate_args)
+
+    def cross_entropy(self, value: Tensor) -> Tensor:
+        """The negative log-probability, without the two negations of data that ``-log_prob`` is."""
+        return binary_cross_entropy_with_logits(self.logits, value, reduction="none")

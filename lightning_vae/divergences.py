@@ -73,9 +73,10 @@ def _refuse_mismatch(p: Distribution, batch: Size, factors: Size) -> None:
 
 def _in_shape_of(z: Tensor, rate: Tensor, batch_dims: int) -> Tensor:
     """[B, *] to [K, B, *factors], or [K, B, 1] where the divergence does not split."""
+    if rate.shape == z.shape:
+        return rate
     factors = z.shape[batch_dims:]
-    splits = rate.shape[1:] == factors
-    if not splits:
+    if rate.shape[1:] != factors:
         factors = Size([1])
         rate = rate.reshape(rate.shape[0], -1).sum(1, keepdim=True)
     return rate.expand(z.shape[:batch_dims] + factors)

@@ -1,11 +1,14 @@
 """What one pass through a VAE yields: the latents of each group, and the output that holds them."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
+
+from lightning_vae.distributions import Bernoulli
 
 __all__ = ["Latent", "RunningRate", "VAEOutput", "distortion"]
 
@@ -116,31 +119,46 @@ def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) 
         )
     if check_support:
         _refuse_outside_support(x, likelihood)
-    return -likelihood.log_prob(x).reshape(len(x), -1).sum(1)
+    if isinstance(likelihood, Bernoulli):
+        return _per_example(likelihood.cross_entropy(x))
+    return -_per_example(likelihood.log_prob(x))
+
+
+def _per_example(terms: Tensor) -> Tensor:
+    return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
 
 
 def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
-    try:
-        support = likelihood.support
-    except (AttributeError, NotImplementedError):
-        return  # a distribution that states none
-    low, high = torch.aminmax(x)
+    if x.dtype in (torch.uint8, torch.bool):
+        scaled = "x.float() / 255" if x.dtype == torch.uint8 else "x.float()"
+        raise ValueError(f"x has dtype {x.dtype}, which no likelihood takes; write {scaled}.")
+    if not x.numel():
+        raise ValueError(f"x is empty: its shape is {tuple(x.shape)}.")
+    # The two extremes settle the common supports in one pass over x; NaN would be both of them.
+    low, high = (extreme.item() for extreme in torch.aminmax(x))
+    if math.isnan(low):
+        raise ValueError("x has entries that are NaN; replace or drop them.")
+    while isinstance(likelihood, Independent):
+        likelihood = likelihood.base_dist
+    support = _support(likelihood)
     if not _inside(x, low, high, support):
-        stated = likelihood.base_dist if isinstance(likelihood, Independent) else likelihood
-        name = type(stated).__name__
         raise ValueError(
-            f"x lies outside the support of {name}, {support}: got values from {low:.4g} to "
-            f"{high:.4g}. Scale the data into the support, or choose a likelihood that covers it, "
-            f"such as likelihoods.Gaussian()."
+            f"x lies outside the support of {type(likelihood).__name__}, {support}: got values "
+            f"from {low:.4g} to {high:.4g}. Scale the data into the support, or choose a "
+            f"likelihood that covers it, such as likelihoods.Gaussian()."
         )
 
 
-def _inside(x: Tensor, low: Tensor, high: Tensor, support: Any) -> bool:
-    # The two extremes settle the common supports in one pass; NaN is in both of them.
-    while isinstance(support, type(constraints.real_vector)):
-        support = support.base_constraint
+def _support(likelihood: Distribution) -> Any:
+    try:
+        return likelihood.support
+    except (AttributeError, NotImplementedError):
+        return constraints.real  # it states none
+
+
+def _inside(x: Tensor, low: float, high: float, support: Any) -> bool:
     if support is constraints.real:
-        return bool(low == low)
+        return True
     if support is constraints.unit_interval:
-        return bool((low >= 0) & (high <= 1))
+        return low >= 0 and high <= 1
     return bool(support.check(x).all())

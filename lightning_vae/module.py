@@ -189,6 +189,9 @@ class VAEModule(LightningModule):
         terms: dict[str, Tensor] = self._train_terms(output)
         return terms
 
+    # Lightning works the signature out at every step; a stored one it reads.
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
+
     @override
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate("val", batch, batch_idx, dataloader_idx)
@@ -212,9 +215,10 @@ class VAEModule(LightningModule):
         parts: dict[str, Tensor] = self.objective(output)
         if self._watching and not math.isfinite(parts["loss"].item()):
             raise ValueError(_not_finite(output, parts))
-        distortion = parts.get("distortion", output.distortion.detach().mean())
-        rate = output.rate.detach().mean()
-        return {**parts, "elbo": -distortion - rate, "distortion": distortion, "rate": rate}
+        for name in ("distortion", "rate"):
+            if name not in parts:
+                parts[name] = getattr(output, name).detach().mean()
+        return {**parts, "elbo": -parts["distortion"] - parts["rate"]}
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _train_terms(self, output: VAEOutput) -> dict[str, Tensor]:

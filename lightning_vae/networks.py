@@ -103,14 +103,14 @@ def _image(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 class ConvEncoder(nn.Module):
-    r"""The convolutional encoder of the β-VAE literature: 4×4 kernels, stride 2, one hidden layer.
+    r"""The convolutional encoder of the β-VAE literature: 4×4 kernels, stride 2, ReLU.
 
     Args:
         shape: (channels, height, width) of one image, such as (1, 64, 64) or (1, 28, 28).
         latent: The number of latents d.
-        channels: The channels after every convolution. Higgins et al. use (32, 32, 64, 64),
-            Burgess et al. (32, 32, 32, 32).
-        hidden: The width of the fully connected layer.
+        channels: The channels after every convolution. Higgins et al. use (32, 32, 64, 64) and
+            hidden (256,), Burgess et al. (32, 32, 32, 32) and (256, 256).
+        hidden: The widths of the fully connected layers between.
 
     Source: Higgins et al. 2017, appendix A.1; Burgess et al. 2018, section A.1.
 
@@ -124,7 +124,7 @@ class ConvEncoder(nn.Module):
         shape: Sequence[int],
         latent: int,
         channels: Sequence[int] = (32, 32, 64, 64),
-        hidden: int = 256,
+        hidden: Sequence[int] = (256,),
     ) -> None:
         super().__init__()
         colours, height, width = _image(shape)
@@ -134,7 +134,7 @@ class ConvEncoder(nn.Module):
         rows, columns = (_halvings(side, len(channels))[-1] for side in (height, width))
         flat = channels[-1] * rows * columns
         self.layers = nn.Sequential(
-            *convolutions, nn.Flatten(), *_layers((flat, hidden, 2 * latent))
+            *convolutions, nn.Flatten(), *_layers((flat, *hidden, 2 * latent))
         )
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
@@ -148,7 +148,7 @@ class ConvDecoder(nn.Module):
         shape: (channels, height, width) of one image.
         latent: The number of latents d.
         channels: As for the encoder, in the encoder's order.
-        hidden: The width of the fully connected layer.
+        hidden: The same, in the encoder's order.
         likelihood: The head that makes a distribution of the last features.
 
     Source: Higgins et al. 2017, appendix A.1; Burgess et al. 2018, section A.1.
@@ -163,7 +163,7 @@ class ConvDecoder(nn.Module):
         shape: Sequence[int],
         latent: int,
         channels: Sequence[int] = (32, 32, 64, 64),
-        hidden: int = 256,
+        hidden: Sequence[int] = (256,),
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
@@ -173,7 +173,11 @@ class ConvDecoder(nn.Module):
             zip(*(_halvings(side, len(channels)) for side in (height, width)), strict=True)
         )
         small = (channels[-1], *sides[-1])
-        layers = [*_layers((latent, hidden, math.prod(small))), nn.ReLU(), nn.Unflatten(1, small)]
+        layers = [
+            *_layers((latent, *reversed(hidden), math.prod(small))),
+            nn.ReLU(),
+            nn.Unflatten(1, small),
+        ]
         widths = (*reversed(channels), self.likelihood.features * colours)
         for (before, after), (side, next_side) in zip(
             pairwise(widths), pairwise(reversed(sides)), strict=True

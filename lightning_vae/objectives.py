@@ -5,12 +5,13 @@ The central one is one formula with three coefficients, in nats:
 .. math:: \mathcal L = D + \sum_g \beta_g\,\bigl|\max(\text{free\_bits}_g, R_g) - \text{capacity}_g\bigr|
 """
 
+import functools
 import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, distributed, nn
@@ -56,15 +57,13 @@ class Coefficient(Generic[T]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    @overload
-    def __get__(self, objective: None, owner: type) -> "Coefficient[T]": ...
-    @overload
-    def __get__(self, objective: "Objective", owner: type) -> T: ...
-    def __get__(self, objective: "Objective | None", owner: type) -> "T | Coefficient[T]":
-        if objective is None:
-            return self
-        value: T = vars(objective)[self.name]
-        return value
+    if TYPE_CHECKING:
+        # Read from the instance's own dictionary, at no cost: only assignment is intercepted.
+        @overload
+        def __get__(self, objective: None, owner: type) -> "Coefficient[T]": ...
+        @overload
+        def __get__(self, objective: "Objective", owner: type) -> T: ...
+        def __get__(self, objective: "Objective | None", owner: type) -> "T | Coefficient[T]": ...
 
     def __set__(self, objective: "Objective", value: Value | Sequence[float]) -> None:
         checked = self._checked(value)
@@ -132,7 +131,8 @@ class Objective(nn.Module, ABC):
     @property
     def coefficients(self) -> dict[str, Value]:
         """The value of every coefficient by name."""
-        return {name: getattr(self, name) for name in _coefficient_names(type(self))}
+        names = _coefficient_names(type(self))
+        return {name: vars(self)[name] for name in names if name in vars(self)}
 
     def restore(self, saved: Mapping[str, Value]) -> dict[str, Value]:
         """Take saved values over, but for those the constructor was given; return what it took.
@@ -193,7 +193,7 @@ def free_bits(rate: Tensor, floor: float, per: Per = "latent", batch_mean: bool 
     units = _units(rate, per)
     if batch_mean:
         units = units.mean(0)
-    return units.clamp(min=floor) if floor > 0 else units
+    return _at_least(floor, units)
 
 
 def _units(rate: Tensor, per: Per) -> Tensor:
@@ -241,7 +241,10 @@ def elbo(
     """
     rate = kl(posterior, prior, posterior.rsample() if z is None else z)
     if len(rate) != len(x):
-        raise ValueError(f"posterior has a batch of {len(rate)} for {len(x)} examples of x.")
+        raise ValueError(
+            f"posterior has a batch of {len(rate)} for {len(x)} examples of x; its first dimension "
+            f"must be {len(x)}."
+        )
     return -distortion(x, likelihood) - rate.reshape(len(x), -1).sum(1)
 
 
@@ -308,6 +311,8 @@ class ELBO(Objective):
         ]
         weighted = [beta * penalty for beta, penalty in zip(betas, penalties, strict=True)]
         parts = {"distortion": distortion.detach(), "penalty": _sum(penalties).detach()}
+        if self._linear:
+            parts["rate"] = parts["penalty"]
         return {"loss": distortion + _sum(weighted), **parts}
 
     @property
@@ -331,27 +336,29 @@ class ELBO(Objective):
         ]
         if not self._grouped:
             total = self.free_bits if on_total and isinstance(self.free_bits, float) else 0.0
-            floor = max(self.total_floor, total)
-            rates = [free_bits(_sum(rates), floor, "latent", batch_mean=False)]
+            rates = [_at_least(max(self.total_floor, total), _sum(rates))]
+        if self.batch_mean:
+            return rates
         means = [rate.mean() for rate in rates]
-        if self.training and self.capacity is not None and not self.batch_mean:
-            return [_mean_over_ranks(mean) for mean in means]
-        return means
+        return means if self.capacity is None else [self._over_ranks(mean) for mean in means]
 
     def _group_rate(self, latent: Latent, batch_dims: int, floor: float) -> Tensor:
-        """One group's rate, floored per unit and summed: [B], or [1] where the batch is averaged."""
+        """One group's rate, floored per unit and summed: a scalar of the batch's mean, or [B]."""
         if floor and self.per in ("latent", "channel") and latent.rate.shape != latent.z.shape:
             raise ValueError(
                 f"free_bits per {self.per} needs a rate for every latent, but the divergence of "
                 f"{type(latent.posterior).__name__} from {type(latent.prior).__name__} does not "
                 f"split over latents; write per='group'."
             )
-        rate = latent.rate.flatten(0, batch_dims - 1)
-        if self.batch_mean:
-            rate = rate.mean(0, keepdim=True)
-            if self.training and not self._linear:
-                rate = _mean_over_ranks(rate)
-        return free_bits(rate, floor, self.per, batch_mean=False).reshape(len(rate), -1).sum(1)
+        rate = latent.rate.flatten(0, batch_dims - 1) if batch_dims > 1 else latent.rate
+        if not self.batch_mean:
+            floored = free_bits(rate, floor, self.per, batch_mean=False)
+            return floored.reshape(len(rate), -1).sum(1)
+        mean = self._over_ranks(rate.mean(0))
+        return _at_least(floor, _units(mean[None], self.per) if floor else mean).sum()
+
+    def _over_ranks(self, mean: Tensor) -> Tensor:
+        return _mean_over_ranks(mean) if self.training and not self._linear else mean
 
     def _refuse_conflicts(self) -> None:
         if isinstance(self.beta, tuple) and isinstance(self.capacity, float):
@@ -370,8 +377,13 @@ class ELBO(Objective):
             )
 
 
+def _at_least(floor: float, rate: Tensor) -> Tensor:
+    # The gradient of clamp is full at the floor; that of maximum is half.
+    return rate.clamp(min=floor) if floor > 0 else rate
+
+
 def _sum(terms: Sequence[Tensor]) -> Tensor:
-    return sum(terms[1:], start=terms[0])
+    return functools.reduce(torch.add, terms)
 
 
 def _one_each(name: str, value: S | tuple[S, ...], groups: int) -> tuple[S, ...]:

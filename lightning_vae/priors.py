@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -39,8 +40,8 @@ class StandardNormal(Prior):
 
     def __init__(self, shape: int | Sequence[int]) -> None:
         super().__init__()
-        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-        if not all(isinstance(size, int) and size > 0 for size in sizes):
+        sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+        if not all(isinstance(size, Integral) and size is not True and size > 0 for size in sizes):
             raise ValueError(f"shape must be positive whole numbers, got {shape}; write 20.")
         self.shape = Size(sizes)
         self._build(torch.zeros(()))

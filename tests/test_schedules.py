@@ -1,7 +1,6 @@
 import ast
 import copy
 import inspect
-import json
 import math
 import pickle
 import subprocess
@@ -35,7 +34,8 @@ from lightning_vae.schedules import (
     Sigmoid,
     as_schedule,
 )
-from tests.references import Track, curve, fu, run_cycle
+from tests.references import recorded
+from tests.references.schedules import Track, curve, fu, run_cycle
 
 # A slow moment of the machine is not a failure.
 relaxed = settings(deadline=None, max_examples=100)
@@ -449,11 +449,6 @@ def test_yaml_number_and_command_line():
 
 
 # Recorded numbers of real systems, through the schedules that replace them.
-
-
-def recorded(system: str) -> dict[str, dict]:
-    text = (Path(__file__).parent / "recorded" / f"{system}.json").read_text()
-    return {case["id"]: case for case in json.loads(text)["cases"]}
 
 
 def vae_project(cls: str, **p: float) -> Schedule:

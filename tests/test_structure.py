@@ -61,8 +61,8 @@ ROWS: dict[type, Callable[[], Any]] = {
     priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),
     networks.MLPDecoder: lambda: networks.MLPDecoder((1, 8, 8), latent=4),
-    networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=16),
-    networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=16),
+    networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
+    networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     lv.ELBO: lambda: lv.ELBO(beta=4.0, free_bits=0.1, capacity=2.0),
     lv.VAEModule: lambda: lv.VAEModule(
         networks.MLPEncoder((4,), 2), networks.MLPDecoder((4,), 2), lv.StandardNormal(2)

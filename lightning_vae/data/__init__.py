@@ -1,1 +1,9 @@
 """Data sets, one a file, each a LightningDataModule that gathers whole batches."""
+
+from lightning_vae.data.arrays import Arrays
+from lightning_vae.data.batches import Batches, Stored
+from lightning_vae.data.linear_gaussian import LinearGaussian
+from lightning_vae.data.mnist import MNIST, FashionMNIST
+from lightning_vae.data.sprites import Sprites
+
+__all__ = ["MNIST", "Arrays", "Batches", "FashionMNIST", "LinearGaussian", "Sprites", "Stored"]

@@ -86,3 +86,7 @@ class LinearGaussian(LightningDataModule):
     @override
     def test_dataloader(self) -> Batches[Tensor]:
         return self.val_dataloader()
+
+    @override
+    def predict_dataloader(self) -> Batches[Tensor]:
+        return self.test_dataloader()

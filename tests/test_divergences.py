@@ -1,0 +1,237 @@
+"""The rate: its shape, its value, and that nothing is broadcast in silence."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    StudentT,
+    kl_divergence,
+)
+
+from lightning_vae.distributions import DiagonalGaussian, StandardGaussian
+from lightning_vae.divergences import kl
+from lightning_vae.priors import StandardNormal
+from tests.references import probability as oracles
+
+B, d = 4, 3
+LOC = torch.linspace(-2, 2, B * d, dtype=torch.float64).view(B, d)
+LOG_VARIANCE = torch.linspace(-3, 1, B * d, dtype=torch.float64).view(B, d)
+RATE = oracles.normal_kl(LOC.numpy(), LOG_VARIANCE.numpy())
+
+
+def standard(*shape):
+    return StandardGaussian(shape, like=LOC)
+
+
+def close(ours, truth):
+    np.testing.assert_allclose(ours.detach().numpy(), truth, rtol=1e-9, atol=1e-9)
+
+
+# --- closed forms
+
+
+@pytest.mark.parametrize("prior", [standard(d), standard(B, d), Independent(standard(d), 1)])
+@pytest.mark.parametrize("wrap", [lambda q: q, lambda q: Independent(q, 1)])
+def test_a_factorised_posterior_has_a_rate_for_every_latent(prior, wrap):
+    q = wrap(DiagonalGaussian(LOC, LOG_VARIANCE))
+    close(kl(q, prior, q.rsample()), RATE)
+
+
+@pytest.mark.parametrize("factors", [(), (3,), (2, 3), (2, 3, 4)])
+def test_independent_is_unwrapped_on_both_sides_at_any_depth(factors):
+    q = DiagonalGaussian(torch.ones(B, *factors), torch.zeros(B, *factors))
+    for _ in factors:
+        q = Independent(q, 1)
+    rate = kl(q, StandardNormal(factors)(), q.rsample())
+    assert torch.equal(rate, torch.full((B, *factors), 0.5))
+
+
+def test_draws_lead_and_share_a_closed_form():
+    q = DiagonalGaussian(LOC, LOG_VARIANCE)
+    for prior in (standard(d), standard(B, d)):
+        close(kl(q, prior, q.rsample((5,))), np.broadcast_to(RATE, (5, B, d)))
+
+
+def covariances():
+    factor = torch.randn(B, d, 2, dtype=torch.float64)
+    return factor, torch.rand(B, d, dtype=torch.float64) + 0.5
+
+
+def gaussian_kl(m, S, n, T):
+    """KL(N(m, S) ‖ N(n, T)), by the textbook."""
+    inverse = np.linalg.inv(T)
+    logs = np.linalg.slogdet(T)[1] - np.linalg.slogdet(S)[1]
+    return 0.5 * (np.trace(inverse @ S) + (n - m) @ inverse @ (n - m) - len(m) + logs)
+
+
+@pytest.mark.parametrize("draws", [(), (5,)])
+@pytest.mark.parametrize("low_rank", [True, False])
+def test_a_full_covariance_has_one_rate_an_example(low_rank, draws):
+    factor, diagonal = covariances()
+    covariance = factor @ factor.mT + torch.diag_embed(diagonal)
+    prior = MultivariateNormal(LOC[0], covariance[0])
+    if low_rank:
+        q = LowRankMultivariateNormal(LOC, factor, diagonal)
+    else:
+        q = MultivariateNormal(LOC, covariance)
+    ours = kl(q, prior, q.rsample(draws))
+    example = [
+        gaussian_kl(m, S, LOC[0].numpy(), covariance[0].numpy())
+        for m, S in zip(LOC.numpy(), covariance.numpy(), strict=True)
+    ]
+    close(ours, np.broadcast_to(np.reshape(example, (B, 1)), (*draws, B, 1)))
+
+
+def test_dimensions_that_do_not_split_are_summed():
+    q = MultivariateNormal(torch.zeros(B, 2, d), torch.eye(d))
+    p = MultivariateNormal(torch.ones(2, d), torch.eye(d))
+    assert torch.equal(kl(q, p, q.rsample()), torch.full((B, 1), d * 2 / 2))
+
+
+# --- Monte Carlo, where no closed form is registered
+
+
+class Logistic:
+    """A distribution with nothing but rsample and log_prob."""
+
+    def __init__(self, elementwise):
+        self.elementwise = elementwise
+
+    def rsample(self, sample_shape=()):
+        u = torch.rand(*sample_shape, B, d, dtype=torch.float64)
+        return torch.logit(u)
+
+    def log_prob(self, z):
+        terms = -z - 2 * torch.nn.functional.softplus(-z)
+        return terms if self.elementwise else terms.sum(-1)
+
+
+class StatelessLogistic(Logistic, Distribution):
+    """The same as a Distribution that states no shapes."""
+
+    def __init__(self, elementwise):
+        Logistic.__init__(self, elementwise)
+        Distribution.__init__(self, validate_args=False)
+
+
+def mixture():
+    components = Independent(Normal(torch.zeros(2, d, dtype=torch.float64), 1.0), 1)
+    return MixtureSameFamily(torch.distributions.Categorical(torch.ones(2).double()), components)
+
+
+# What it is, the distribution, whether its log_prob splits, and its likeness in scipy.
+UNREGISTERED = [
+    ("logistic", Logistic(True), True, stats.logistic()),
+    ("summed logistic", Logistic(False), False, stats.logistic()),
+    ("shapeless Distribution", StatelessLogistic(True), True, stats.logistic()),
+    ("summed shapeless Distribution", StatelessLogistic(False), False, stats.logistic()),
+    ("Student's t", StudentT(5 * torch.ones(B, d).double()), True, stats.t(5)),
+    (
+        "Independent Student's t",
+        Independent(StudentT(5 * torch.ones(B, d).double()), 1),
+        True,
+        stats.t(5),
+    ),
+]
+PRIORS = [
+    ("standard", standard(d), True),
+    ("standard normal", Independent(standard(d), 1), True),
+    ("whole batch", standard(B, d), True),
+    ("mixture", mixture(), False),
+    ("full covariance", MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double()), False),
+]
+
+
+@pytest.mark.parametrize(("p", "p_splits"), [p[1:] for p in PRIORS], ids=[p[0] for p in PRIORS])
+@pytest.mark.parametrize(
+    ("q", "q_splits", "likeness"), [q[1:] for q in UNREGISTERED], ids=[q[0] for q in UNREGISTERED]
+)
+def test_an_unregistered_pair_takes_log_q_minus_log_p_at_the_draw(
+    q, q_splits, likeness, p, p_splits
+):
+    z = q.rsample()
+    difference = likeness.logpdf(z) - stats.norm.logpdf(z)
+    if not (q_splits and p_splits):
+        difference = difference.sum(1, keepdims=True)
+    close(kl(q, p, z), difference)
+
+
+@pytest.mark.parametrize(("p", "splits"), [p[1:] for p in PRIORS], ids=[p[0] for p in PRIORS])
+def test_every_draw_has_its_own_monte_carlo_rate(p, splits):
+    q = StudentT(5 * torch.ones(B, d).double())
+    z = q.rsample((6,))
+    difference = stats.t(5).logpdf(z) - stats.norm.logpdf(z)
+    close(kl(q, p, z), difference if splits else difference.sum(2, keepdims=True))
+
+
+def test_a_full_covariance_against_the_standard_normal():
+    q = MultivariateNormal(LOC, torch.eye(d).double())
+    z = q.rsample((20_000,))
+    rate = kl(q, StandardNormal(d).double()(), z)
+    assert rate.shape == (20_000, B, 1)
+    error = rate.std(0) / 20_000**0.5
+    truth = 0.5 * LOC.square().sum(1, keepdim=True)
+    assert ((rate.mean(0) - truth).abs() < 4 * error).all()
+
+
+def test_the_monte_carlo_rate_is_the_divergence_on_average():
+    truth = oracles.quadrature_kl(stats.logistic(), stats.norm(0, 1))
+    rate = kl(q := Logistic(True), standard(d), q.rsample((10_000,))[:, 0])
+    assert rate.mean().item() == pytest.approx(truth, abs=4 * rate.std().item() / 30_000**0.5)
+
+
+def test_the_monte_carlo_rate_carries_gradients():
+    loc = LOC.clone().requires_grad_()
+    q = StudentT(5.0, loc, torch.ones_like(loc))
+    z = q.rsample()
+    gradient = torch.autograd.grad(kl(q, standard(d), z).sum(), loc)[0]
+    # log q(z) does not move with loc when z does; -log p(z) moves by z.
+    close(gradient, z.detach())
+
+
+# --- mismatches
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (B,), (d + 1,), (B, 1), (1, d), (B + 1, d), (2, B, d), (d, B), (1, 1)]
+)
+@pytest.mark.parametrize(
+    "family", [lambda shape: standard(*shape), lambda s: StudentT(torch.ones(s))]
+)
+@pytest.mark.parametrize("draws", [(), (2,)])
+def test_a_prior_of_another_shape_is_refused(shape, family, draws):
+    q = DiagonalGaussian(LOC, LOG_VARIANCE)
+    with pytest.raises(ValueError, match=r"prior has shape .* write prior=StandardNormal\(3\)"):
+        kl(q, family(shape), q.rsample(draws))
+
+
+def test_a_batch_of_one_does_not_widen_to_its_prior():
+    q = DiagonalGaussian(LOC[:1], LOG_VARIANCE[:1])
+    for prior in (standard(7, d), StudentT(torch.ones(7, d))):
+        with pytest.raises(ValueError, match=r"prior has shape \(7, 3\)"):
+            kl(q, prior, q.rsample())
+
+
+def test_the_remedy_names_an_image_of_latents_in_full():
+    q = DiagonalGaussian(torch.zeros(B, 2, 5, 5), torch.zeros(B, 2, 5, 5))
+    with pytest.raises(ValueError, match=r"write prior=StandardNormal\(\(2, 5, 5\)\)"):
+        kl(q, StandardNormal(50)(), q.rsample())
+
+
+def test_full_covariances_of_different_sizes_are_refused():
+    q = MultivariateNormal(torch.zeros(B, d), torch.eye(d))
+    with pytest.raises(ValueError, match="prior has shape"):
+        kl(q, MultivariateNormal(torch.zeros(2), torch.eye(2)), q.rsample())
+
+
+def test_kl_is_torchs_own_where_torch_has_one():
+    q = torch.distributions.Gamma(LOC.abs() + 1, LOC.abs() + 0.5)
+    p = torch.distributions.Gamma(torch.ones(d).double(), torch.ones(d).double())
+    assert torch.equal(kl(q, p, q.rsample()), kl_divergence(q, p))
