@@ -13,6 +13,7 @@ __all__ = [
     "logger_step",
     "optimizer_steps",
     "run_length",
+    "show",
     "within_epoch",
     "write",
     "writes_now",
@@ -92,3 +93,11 @@ def expose(trainer: Trainer, scalars: Mapping[str, float]) -> None:
     """Put scalars where ModelCheckpoint and EarlyStopping look, as tensors nobody else holds."""
     tensors: dict[str, Tensor] = {key: torch.tensor(value) for key, value in scalars.items()}
     trainer.callback_metrics.update(tensors)
+
+
+def show(trainer: Trainer, scalars: Mapping[str, float]) -> None:
+    """Put scalars into the progress bar.
+
+    Not ``self.log(prog_bar=True)``: after one call Lightning gathers its results at every step.
+    """
+    trainer.progress_bar_metrics.update(scalars)

@@ -226,8 +226,9 @@ class VAEModule(LightningModule):
         self.train_rate.update(output)
         trainer = self._trainer
         if trainer is not None and clock.writes_now(trainer):
-            clock.write(trainer, {f"train/{key}": value.item() for key, value in terms.items()})
-            self.log("train/elbo", terms["elbo"], prog_bar=True, logger=False)
+            scalars = {f"train/{key}": value.item() for key, value in terms.items()}
+            clock.write(trainer, scalars)
+            clock.show(trainer, {"train/elbo": scalars["train/elbo"]})
         return terms
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

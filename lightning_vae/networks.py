@@ -1,7 +1,7 @@
 """Encoders and decoders: modules that return a distribution."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -15,12 +15,17 @@ __all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder"]
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
 
 
-def _layers(widths: Sequence[int]) -> Iterator[nn.Module]:
-    """Linear layers with a ReLU between, none after the last."""
-    for depth, (width, next_width) in enumerate(pairwise(widths)):
-        if depth:
-            yield nn.ReLU()
-        yield nn.Linear(width, next_width)
+def _linears(*widths: int) -> nn.ModuleList:
+    return nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+
+
+def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
+    """Layer after layer with a ReLU between, none after the last."""
+    *hidden, last = layers
+    for layer in hidden:
+        x = layer(x).relu()
+    features: Tensor = last(x)
+    return features
 
 
 def _gaussian(features: Tensor) -> DiagonalGaussian:
@@ -45,10 +50,10 @@ class MLPEncoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (400,)) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), *_layers((math.prod(shape), *hidden, 2 * latent)))
+        self.linears = _linears(math.prod(shape), *hidden, 2 * latent)
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
-        return _gaussian(self.layers(x))
+        return _gaussian(_through(self.linears, x.flatten(1)))
 
 
 class MLPDecoder(nn.Module):
@@ -75,10 +80,11 @@ class MLPDecoder(nn.Module):
         super().__init__()
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         self.shape = (self.likelihood.features * shape[0], *shape[1:])
-        self.layers = nn.Sequential(*_layers((latent, *hidden, math.prod(self.shape))))
+        self.linears = _linears(latent, *hidden, math.prod(self.shape))
 
     def forward(self, z: Tensor) -> Distribution:
-        likelihood: Distribution = self.likelihood(self.layers(z).view(-1, *self.shape))
+        features = _through(self.linears, z).view(-1, *self.shape)
+        likelihood: Distribution = self.likelihood(features)
         return likelihood
 
 
@@ -128,17 +134,16 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         colours, height, width = _image(shape)
-        convolutions: list[nn.Module] = []
-        for before, after in pairwise((colours, *channels)):
-            convolutions += [nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING), nn.ReLU()]
         rows, columns = (_halvings(side, len(channels))[-1] for side in (height, width))
-        flat = channels[-1] * rows * columns
-        self.layers = nn.Sequential(
-            *convolutions, nn.Flatten(), *_layers((flat, *hidden, 2 * latent))
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING)
+            for before, after in pairwise((colours, *channels))
         )
+        self.linears = _linears(channels[-1] * rows * columns, *hidden, 2 * latent)
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
-        return _gaussian(self.layers(x))
+        maps = _through(self.convolutions, x).relu()
+        return _gaussian(_through(self.linears, maps.flatten(1)))
 
 
 class ConvDecoder(nn.Module):
@@ -169,24 +174,21 @@ class ConvDecoder(nn.Module):
         super().__init__()
         self.likelihood = Bernoulli() if likelihood is None else likelihood
         colours, height, width = _image(shape)
-        sides = list(
-            zip(*(_halvings(side, len(channels)) for side in (height, width)), strict=True)
-        )
-        small = (channels[-1], *sides[-1])
-        layers = [
-            *_layers((latent, *reversed(hidden), math.prod(small))),
-            nn.ReLU(),
-            nn.Unflatten(1, small),
-        ]
+        rows, columns = (_halvings(side, len(channels)) for side in (height, width))
+        sides = list(zip(reversed(rows), reversed(columns), strict=True))
         widths = (*reversed(channels), self.likelihood.features * colours)
-        for (before, after), (side, next_side) in zip(
-            pairwise(widths), pairwise(reversed(sides)), strict=True
-        ):
-            layers += [_upsample(before, after, side, next_side), nn.ReLU()]
-        self.layers = nn.Sequential(*layers[:-1])
+        self.shape = (channels[-1], *sides[0])
+        self.linears = _linears(latent, *reversed(hidden), math.prod(self.shape))
+        self.convolutions = nn.ModuleList(
+            _upsample(before, after, side, next_side)
+            for (before, after), (side, next_side) in zip(
+                pairwise(widths), pairwise(sides), strict=True
+            )
+        )
 
     def forward(self, z: Tensor) -> Distribution:
-        likelihood: Distribution = self.likelihood(self.layers(z))
+        maps = _through(self.linears, z).relu().view(-1, *self.shape)
+        likelihood: Distribution = self.likelihood(_through(self.convolutions, maps))
         return likelihood
 
 

@@ -496,6 +496,18 @@ def test_a_loaded_module_keeps_its_coefficients_and_says_so_once(fit_with, tmp_p
     assert vae.objective.beta == 0.25
 
 
+@pytest.mark.filterwarnings("ignore:.*goes on with.*")
+@pytest.mark.parametrize("method", ["validate", "test"])
+def test_an_evaluated_checkpoint_brings_its_coefficients(fit_with, tmp_path, method):
+    path = saved_run(fit_with, tmp_path, Subclassed(), BetaAnnealing(0.25))
+    vae = Subclassed()
+    trainer = fit_with()
+    getattr(trainer, method)(vae, DataLoader(X, 4), ckpt_path=path, verbose=False)
+    assert vae.objective.beta == 0.25
+    metrics = {k.partition("/")[2]: v.item() for k, v in trainer.callback_metrics.items()}
+    assert metrics["loss"] == pytest.approx(metrics["distortion"] + 0.25 * metrics["rate"])
+
+
 def test_a_coefficient_given_to_the_constructor_wins_and_says_so(fit_with, tmp_path):
     path = saved_run(fit_with, tmp_path, mlp(), BetaAnnealing(0.25))
     vae = mlp(ELBO(beta=4.0))

@@ -130,11 +130,19 @@ def test_perceptrons_have_the_parameters_of_their_widths():
 
 
 @pytest.mark.parametrize("network", [c for c, _ in BOTH.values()])
-def test_nothing_squashes_the_last_features(network):
+def test_every_layer_but_the_last_is_followed_by_a_relu(network):
     module = network((1, 16, 16), 4, **small(network))
-    assert isinstance(module.layers[-1], nn.Linear | nn.ConvTranspose2d)
-    weighted = [m for m in module.layers if list(m.parameters())]
-    assert sum(isinstance(m, nn.ReLU) for m in module.layers) == len(weighted) - 1
+    signs = []
+    layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, inputs: signs.append(inputs[0].min().item()))
+    x = torch.randn(8, 4) if "Decoder" in network.__name__ else torch.randn(8, 1, 16, 16)
+    distribution = module(x)
+    assert len(signs) == len(layers) >= 2
+    assert signs[0] < 0
+    assert all(sign == 0 for sign in signs[1:])
+    last = distribution.loc if hasattr(distribution, "loc") else distribution.logits
+    assert last.min() < 0 < last.max()
 
 
 # --- arguments
