@@ -208,8 +208,6 @@ class VAEModule(LightningModule):
             output = self(x, **context)
         return {"embedding": self._embed(x, **context), "elbo": output.elbo}
 
-    # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _terms(self, output: VAEOutput) -> dict[str, Tensor]:
         """The loss with its graph, and every other number to log, detached."""
         parts: dict[str, Tensor] = self.objective(output)
@@ -220,6 +218,7 @@ class VAEModule(LightningModule):
                 parts[name] = getattr(output, name).detach().mean()
         return {**parts, "elbo": -parts["distortion"] - parts["rate"]}
 
+    # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _train_terms(self, output: VAEOutput) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self._terms(output)
