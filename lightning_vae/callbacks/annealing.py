@@ -75,15 +75,12 @@ class Anneal(Callback):
             raise ValueError(f"unit must be 'epoch', 'step' or 'run', got {unit!r}.")
         if glide and unit != "epoch":
             raise ValueError(f"glide moves within epochs: drop it with unit={unit!r}.")
-        self.target, self.schedule, self.unit, self.glide = (
-            target,
-            as_schedule(schedule),
-            unit,
-            glide,
-        )
+        self.target, self.schedule = target, as_schedule(schedule)
+        self.unit, self.glide = unit, glide
         self.key = f"schedule/{name or target.removeprefix('objective.')}"
         self.enabled = enabled
         self.length: int | None = None  # optimizer steps of the fit, for unit="run"
+        self._saved_length: int | None = None  # the same in the checkpoint resumed from
         self._found: Target | None = None
         self._t = 0.0
         self._last_written: tuple[int | None, float | None] = (None, None)
@@ -99,9 +96,8 @@ class Anneal(Callback):
     def time(self, trainer: Trainer, batch_idx: int = 0) -> float:
         """What t is now, from the trainer's counters alone."""
         if self.unit == "epoch":
-            return trainer.current_epoch + (
-                clock.within_epoch(trainer, batch_idx) if self.glide else 0.0
-            )
+            done = clock.within_epoch(trainer, batch_idx) if self.glide else 0.0
+            return trainer.current_epoch + done
         steps = clock.optimizer_steps(trainer)
         return float(steps) if self.length is None else steps / self.length
 
@@ -160,7 +156,7 @@ class Anneal(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self.length = checkpoint.get(_LENGTHS, {}).get(self.target)
+        self._saved_length = checkpoint.get(_LENGTHS, {}).get(self.target)
 
     # ---- private -----------------------------------------------------------------------------------
 
@@ -197,7 +193,8 @@ class Anneal(Callback):
 
     def _settle_length(self, trainer: Trainer) -> None:
         if self.unit == "run":
-            saved, self.length = self.length, clock.run_length(trainer, self)
+            saved, self._saved_length = self._saved_length, None
+            self.length = clock.run_length(trainer, self)
             if saved not in (None, self.length):
                 rank_zero_warn(
                     f"{self} was saved in a run of {saved} steps and goes on in one of "
@@ -211,10 +208,14 @@ class Anneal(Callback):
 
     def _look_ahead(self, trainer: Trainer) -> None:
         """Try values up to the end of the run: what is not legal is refused before any batch."""
-        horizon = self._horizon(trainer)
-        for i in range(_LOOK_AHEAD + 1):
-            self._t = horizon * i / _LOOK_AHEAD
-            self._set(self.value(self._t))
+        assert self._found is not None
+        horizon, before = self._horizon(trainer), self._found.get()
+        try:
+            for i in range(_LOOK_AHEAD + 1):
+                self._t = horizon * i / _LOOK_AHEAD
+                self._set(self.value(self._t))
+        finally:
+            self._found.set(before)
 
     def _horizon(self, trainer: Trainer) -> float:
         """How far t goes in this fit, where that is known; else one unit."""

@@ -25,7 +25,7 @@ class Target:
         value = _child(self.owner, self.name)
         return value if self.place is None else value[self.place]
 
-    def set(self, value: float) -> None:
+    def set(self, value: float | None) -> None:
         if self.place is None:
             _assign(self.owner, self.name, value)
         else:

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -601,6 +602,23 @@ def test_a_run_resumed_with_another_length_says_so(fit_with, tmp_path):
     fit(2)
     with pytest.warns(UserWarning, match="saved in a run of 8 steps and goes on in one of 16"):
         fit(4, tmp_path / "step=5.ckpt")
+
+
+def test_a_callback_used_again_in_another_run_says_nothing(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*was saved in a run.*")
+        for epochs in (1, 2):
+            fit_with(max_epochs=epochs, callbacks=[annealing]).fit(Seen(), batches(4))
+
+
+def test_a_refused_schedule_leaves_the_value_as_it_was(fit_with):
+    vae = Seen(ELBO(beta=0.7))
+    with pytest.raises(ValueError, match="the value nan"):
+        fit_with(max_epochs=1, callbacks=[BetaAnnealing(NaNLater(), unit="run")]).fit(
+            vae, batches(4)
+        )
+    assert vae.objective.beta == 0.7
 
 
 def test_a_checkpoint_needs_no_pickle_and_the_callback_need_not_be_there(fit_with, tmp_path):
