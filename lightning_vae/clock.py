@@ -17,6 +17,7 @@ __all__ = [
     "within_epoch",
     "write",
     "writes_now",
+    "writes_step",
 ]
 
 
@@ -76,6 +77,12 @@ def run_length(trainer: Trainer, callback: Callback) -> int:
 def writes_now(trainer: Trainer) -> bool:
     """Whether this training batch is one to write: the loggers' turn, or the last of an epoch."""
     return bool(trainer._logger_connector.should_update_logs) or trainer.is_last_batch
+
+
+def writes_step(trainer: Trainer, batch_idx: int) -> bool:
+    """The same, once an optimizer step: on the last batch that is accumulated."""
+    closes = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+    return closes and writes_now(trainer)
 
 
 def write(trainer: Trainer, scalars: Mapping[str, float]) -> None:

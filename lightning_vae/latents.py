@@ -80,7 +80,8 @@ class RunningRate:
     def update(self, output: VAEOutput) -> None:
         batch_dims = output.distortion.dim()
         rates = [latent.rate.detach().flatten(0, batch_dims - 1) for latent in output.latents]
-        sums = [rate.sum(0) for rate in rates]
+        # A sum in bfloat16 stops growing at 256.
+        sums = [r.sum(0, dtype=torch.promote_types(r.dtype, torch.float32)) for r in rates]
         self.sums = tuple(map(torch.add, self.sums, sums)) or tuple(sums)
         self.examples += output.distortion.numel()
 

@@ -186,7 +186,7 @@ class VAEModule(LightningModule):
     @override
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         output = self(self.inputs(batch), samples=self.objective.samples, **self.context(batch))
-        terms: dict[str, Tensor] = self._train_terms(output)
+        terms: dict[str, Tensor] = self._train_terms(output, batch_idx)
         return terms
 
     # Lightning works the signature out at every step; a stored one it reads.
@@ -204,9 +204,9 @@ class VAEModule(LightningModule):
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """The embedding (posterior mean) and the ELBO of every example, the same at every call."""
         x, context = self.inputs(batch), self.context(batch)
-        with self._seeded(batch_idx, dataloader_idx):
-            output = self(x, **context)
-        return {"embedding": self._embed(x, **context), "elbo": output.elbo}
+        with self._evaluating(), self._seeded(batch_idx, dataloader_idx):
+            elbo = self(x, **context).elbo
+            return {"embedding": self._embed(x, **context), "elbo": elbo}
 
     def _terms(self, output: VAEOutput) -> dict[str, Tensor]:
         """The loss with its graph, and every other number to log, detached."""
@@ -220,11 +220,11 @@ class VAEModule(LightningModule):
 
     # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _train_terms(self, output: VAEOutput) -> dict[str, Tensor]:
+    def _train_terms(self, output: VAEOutput, batch_idx: int) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self._terms(output)
         self.train_rate.update(output)
         trainer = self._trainer
-        if trainer is not None and clock.writes_now(trainer):
+        if trainer is not None and clock.writes_step(trainer, batch_idx):
             scalars = {f"train/{key}": value.item() for key, value in terms.items()}
             clock.write(trainer, scalars)
             clock.show(trainer, {"train/elbo": scalars["train/elbo"]})

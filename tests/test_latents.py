@@ -45,3 +45,10 @@ def test_the_running_rate_holds_no_graph():
     running, rate = RunningRate(), torch.rand(2, 3, requires_grad=True)
     running.update(output([rate], torch.zeros(2)))
     assert not running.mean()[0].requires_grad
+
+
+def test_the_running_rate_does_not_stop_growing_in_low_precision():
+    running = RunningRate()
+    for _ in range(500):
+        running.update(output([torch.ones(128, 3, dtype=torch.bfloat16)], torch.zeros(128)))
+    torch.testing.assert_close(running.mean()[0], torch.ones(3))

@@ -236,6 +236,15 @@ def test_predict_gives_embedding_and_elbo_the_same_at_every_call(fit_with):
         assert torch.equal(a["elbo"], b["elbo"])
 
 
+def test_predict_step_by_itself_is_deterministic_and_without_gradient():
+    vae = Dropping()
+    first, second = vae.predict_step(X, 0), vae.predict_step(X, 0)
+    assert torch.equal(first["embedding"], second["embedding"])
+    assert torch.equal(first["elbo"], second["elbo"])
+    assert not first["elbo"].requires_grad
+    assert vae.training
+
+
 # ---- priors and posteriors ---------------------------------------------------------------------------
 
 

@@ -396,7 +396,8 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"events": [tuple(event) for event in self.events]} if self.events else {}
+        # Never empty: Lightning does not load an empty state, and later events would stay.
+        return {"events": [tuple(event) for event in self.events]}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -493,6 +493,26 @@ def test_five_batches_an_epoch_and_the_default_interval_still_draw_the_curves(fi
         assert [x for x, _ in curves[f"val/{key}"]] == [4, 9, 14, 19, 24]
 
 
+def test_under_accumulation_the_loss_is_written_once_a_step(fit_with, tmp_path):
+    logger = TensorBoardLogger(tmp_path)
+    trainer = fit_with(max_epochs=1, logger=logger, log_every_n_steps=1, accumulate_grad_batches=4)
+    trainer.fit(Seen(), batches(10))
+    assert [x for x, _ in events(logger.log_dir)["train/loss"]] == [0, 1, 2]
+
+
+def test_a_rewind_with_the_same_callback_forgets_later_events(fit_with, tmp_path):
+    cycles = CyclicalAnnealing(cycles=4, ratio=1.0, unit="step", period=4)
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    callbacks = [cycles, Switch(cycles, {9: "stop_cycling"}), saves]
+    fit_with(max_epochs=4, callbacks=callbacks).fit(Seen(), batches(4))
+    assert cycles.events
+    vae = Seen()
+    fit_with(max_epochs=4, callbacks=[cycles]).fit(
+        vae, batches(4), ckpt_path=tmp_path / "step=6.ckpt"
+    )
+    assert vae.seen[3, 0][1] == 0.0
+
+
 def test_the_value_is_a_monitor_that_nobody_else_holds(fit_with, tmp_path):
     class Keep(Callback):
         def __init__(self):
