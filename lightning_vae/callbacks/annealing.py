@@ -382,7 +382,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         self.events.append(Event("stop", self._t))
 
     def start_cycling(self) -> None:
-        """Restart at the next step if held; before the running cycle has ended, change nothing."""
+        """Restart at the next step if held; before that, cancel a pending stop and change nothing."""
         self.events.append(Event("start", self._t))
 
     @override
