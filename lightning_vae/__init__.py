@@ -9,7 +9,9 @@ from lightning_vae.callbacks import (
     FreeBitsAnnealing,
 )
 from lightning_vae.distributions import DiagonalGaussian
+from lightning_vae.divergences import kl
 from lightning_vae.latents import Latent, VAEOutput
+from lightning_vae.likelihoods import distortion
 from lightning_vae.module import VAEModule
 from lightning_vae.objectives import ELBO, Coefficient, Objective, elbo, free_bits
 from lightning_vae.priors import Prior, Product, StandardNormal
@@ -56,10 +58,12 @@ __all__ = [
     "StandardNormal",
     "VAEModule",
     "VAEOutput",
+    "distortion",
     "distributions",
     "divergences",
     "elbo",
     "free_bits",
+    "kl",
     "likelihoods",
     "networks",
     "priors",

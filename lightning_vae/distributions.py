@@ -17,7 +17,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 __all__ = ["Bernoulli", "DiagonalGaussian", "StandardGaussian"]
 
+_NARROW = (torch.bfloat16, torch.float16)
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+def at_least_float32(terms: Tensor) -> Tensor:
+    """Low-precision terms widened, for a sum in bfloat16 keeps three digits; others as they are."""
+    return terms.float() if terms.dtype in _NARROW else terms
 
 
 def _broadcast(a: Tensor | float, b: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.mixins import hparams_mixin
 from lightning.pytorch.utilities.parsing import collect_init_args
 
-__all__ = ["save_plain_hyperparameters"]
+__all__ = ["built_by_cli", "save_plain_hyperparameters"]
 
 
 def save_plain_hyperparameters(
@@ -24,7 +24,7 @@ def save_plain_hyperparameters(
         frame: The constructor's frame.
         ignore: Arguments not to save outside the CLI.
     """
-    if _built_by_cli():
+    if built_by_cli():
         module.save_hyperparameters()
         return
     given: dict[str, Any] = {}
@@ -35,7 +35,8 @@ def save_plain_hyperparameters(
     module.save_hyperparameters(ignore=[*unsafe, *ignore], frame=frame)
 
 
-def _built_by_cli() -> bool:
+def built_by_cli() -> bool:
+    """Whether a module is being made from a configuration, or from a checkpoint of one."""
     # Private: Lightning offers no public way to ask.
     return hparams_mixin._given_hyperparameters.get() is not None
 

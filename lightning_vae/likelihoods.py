@@ -1,15 +1,22 @@
-"""Decoder heads: modules that turn a decoder's last features into the likelihood p(x|z)."""
+"""Decoder heads: modules that turn a decoder's last features into the likelihood p(x|z).
 
+And the distortion, which is what it makes of x.
+"""
+
+import math
 from abc import ABC, abstractmethod
+from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, constraints
 from torch.distributions import Laplace as LaplaceDistribution
 from torch.distributions import Normal as NormalDistribution
 
 from lightning_vae import distributions
+from lightning_vae.distributions import at_least_float32
 
-__all__ = ["Bernoulli", "Gaussian", "Laplace", "Likelihood"]
+__all__ = ["Bernoulli", "Gaussian", "Laplace", "Likelihood", "distortion"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -19,7 +26,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Tensor) -> Distribution:
-        """p(x|z) from features [B, C·features, ...]."""
+        """p(x|z) from features [B, C·features, ...], its parameters in float32 at least."""
 
 
 class Bernoulli(Likelihood):
@@ -39,7 +46,7 @@ class Bernoulli(Likelihood):
     """
 
     def forward(self, features: Tensor) -> Distribution:
-        return distributions.Bernoulli(features, validate_args=False)
+        return distributions.Bernoulli(at_least_float32(features), validate_args=False)
 
 
 def _positive(name: str, value: float) -> float:
@@ -71,7 +78,7 @@ class Gaussian(Likelihood):
         self.scale = _positive("scale", scale)
 
     def forward(self, features: Tensor) -> Distribution:
-        return NormalDistribution(features, self.scale, validate_args=False)
+        return NormalDistribution(at_least_float32(features), self.scale, validate_args=False)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"
@@ -95,7 +102,90 @@ class Laplace(Likelihood):
         self.scale = _positive("scale", scale)
 
     def forward(self, features: Tensor) -> Distribution:
-        return LaplaceDistribution(features, self.scale, validate_args=False)
+        return LaplaceDistribution(at_least_float32(features), self.scale, validate_args=False)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}"
+
+
+def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) -> Tensor:
+    r"""The negative log-likelihood of every example, with every constant.
+
+    .. math:: D = -\log p(x|z)
+
+    Args:
+        x: The data, [B, ...].
+        likelihood: p(x|z), whose batch and event shape together are x's.
+        check_support: Whether to look that x lies in the support. It reads a number off the
+            device: free on a CPU, a wait elsewhere.
+
+    Returns:
+        [B] nats, summed over all dimensions but the first, in float32 at least.
+
+    Raises:
+        ValueError: if the shapes differ (nothing is broadcast), or a value of x is not finite or
+            lies outside the likelihood's support.
+        TypeError: if the likelihood is no distribution.
+
+    >>> import torch
+    >>> distortion(torch.ones(2, 4), torch.distributions.Normal(torch.zeros(2, 4), 1.0))
+    tensor([5.6758, 5.6758])
+    """
+    if not hasattr(likelihood, "log_prob"):
+        raise TypeError(
+            f"decode returned a {type(likelihood).__name__}, not a distribution; end it in a "
+            f"likelihood, such as likelihoods.Bernoulli()(logits)."
+        )
+    shape = getattr(likelihood, "batch_shape", x.shape) + getattr(likelihood, "event_shape", ())
+    if shape != x.shape:
+        raise ValueError(
+            f"decode returned a likelihood of shape {tuple(shape)} for x of shape "
+            f"{tuple(x.shape)}; make the decoder's output {tuple(x.shape)}."
+        )
+    if check_support:
+        _refuse_outside_support(x, likelihood)
+    if isinstance(likelihood, distributions.Bernoulli):
+        return _per_example(likelihood.cross_entropy(x))
+    return -_per_example(likelihood.log_prob(x))
+
+
+def _per_example(terms: Tensor) -> Tensor:
+    terms = at_least_float32(terms)
+    return terms.sum(tuple(range(1, terms.dim()))) if terms.dim() > 1 else terms
+
+
+def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
+    if x.dtype in (torch.uint8, torch.bool):
+        scaled = "x.float() / 255" if x.dtype == torch.uint8 else "x.float()"
+        raise ValueError(f"x has dtype {x.dtype}, which no likelihood takes; write {scaled}.")
+    if not x.numel():
+        raise ValueError(f"x is empty: its shape is {tuple(x.shape)}.")
+    # The two extremes settle the common supports in one pass over x; NaN would be both of them.
+    low, high = (extreme.item() for extreme in torch.aminmax(x))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        kind = "NaN" if math.isnan(low) else "infinite"
+        raise ValueError(f"x has entries that are {kind}; replace or drop them.")
+    while isinstance(likelihood, Independent):
+        likelihood = likelihood.base_dist
+    support = _support(likelihood)
+    if not _inside(x, low, high, support):
+        raise ValueError(
+            f"x lies outside the support of {type(likelihood).__name__}, {support}: got values "
+            f"from {low:.4g} to {high:.4g}. Scale the data into the support, or choose a "
+            f"likelihood that covers it, such as likelihoods.Gaussian()."
+        )
+
+
+def _support(likelihood: Distribution) -> Any:
+    try:
+        return likelihood.support
+    except (AttributeError, NotImplementedError):
+        return constraints.real  # it states none
+
+
+def _inside(x: Tensor, low: float, high: float, support: Any) -> bool:
+    if support is constraints.real:
+        return True
+    if support is constraints.unit_interval:
+        return low >= 0 and high <= 1
+    return bool(support.check(x).all())

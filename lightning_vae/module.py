@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,17 +10,27 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_vae import clock
+from lightning_vae import checkpoints, clock, posteriors
 from lightning_vae.divergences import kl
-from lightning_vae.hyperparameters import save_plain_hyperparameters
-from lightning_vae.latents import Latent, RunningRate, VAEOutput, distortion
-from lightning_vae.objectives import ELBO, Objective, Value
-from lightning_vae.optimizers import LRSchedulerCallable, OptimizerCallable, adam, with_scheduler
-from lightning_vae.priors import Prior, Product, StandardNormal
+from lightning_vae.hyperparameters import built_by_cli, save_plain_hyperparameters
+from lightning_vae.latents import Latent, RunningRate, VAEOutput
+from lightning_vae.likelihoods import distortion
+from lightning_vae.objectives import ELBO, Objective, mean_over_ranks
+from lightning_vae.optimizers import (
+    LRSchedulerCallable,
+    OptimizerCallable,
+    adam,
+    callable_or_none,
+    step_each_epoch,
+    with_scheduler,
+)
+from lightning_vae.priors import Prior, as_prior, standard_normal, standard_shapes
 
 __all__ = ["VAEModule"]
 
@@ -49,6 +59,10 @@ class VAEModule(LightningModule):
         optimizer: Parameters → optimizer; by default Adam at 1e-3, fused where torch can.
         lr_scheduler: Optimizer → learning-rate scheduler, stepped once an epoch.
 
+    Raises:
+        TypeError: if a part is not what it should be; before the first batch, if there is no
+            encoder or decoder and neither method is overridden.
+
     Source: Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
 
     >>> from lightning_vae.networks import MLPDecoder, MLPEncoder
@@ -75,11 +89,12 @@ class VAEModule(LightningModule):
             self.encoder = encoder
         if decoder is not None:
             self.decoder = decoder
-        self.prior = _as_prior(prior)
-        self._prior_is_default = prior is None
-        self.objective = ELBO() if objective is None else objective
-        self._optimizer, self._lr_scheduler = optimizer, lr_scheduler
-        self.train_rate, self.val_rate = RunningRate(), RunningRate()
+        self.prior = as_prior(prior)
+        self.objective = ELBO() if objective is None else _checked(objective)
+        self._optimizer = callable_or_none("optimizer", optimizer)
+        self._lr_scheduler = callable_or_none("lr_scheduler", lr_scheduler)
+        self._built_by_cli = built_by_cli()
+        self.train_rate, self.val_rate, self.test_rate = (RunningRate() for _ in range(3))
 
     # ---- the model: override encode and decode, or infer for a hierarchy -------------------------
 
@@ -95,12 +110,26 @@ class VAEModule(LightningModule):
 
     def infer(self, x: Tensor, samples: int | None = None, **context: Any) -> tuple[Latent, ...]:
         """The posterior, prior, draw and rate of every group; a hierarchy overrides this."""
-        posteriors = _as_tuple(self.encode(x, **context))
-        draws = [_draw(q, samples) for q in posteriors]
-        priors = self._priors(draws, skip=1 if samples is None else 2)
-        return tuple(
-            Latent(q, p, z, kl(q, p, z)) for q, p, z in zip(posteriors, priors, draws, strict=True)
+        encoded, batch_dims = (
+            posteriors.each(self.encode(x, **context)),
+            1 if samples is None else 2,
         )
+        draws = [posteriors.draw(q, samples) for q in encoded]
+        priors = self._priors([z.shape[batch_dims:] for z in draws], draws[0], context)
+        return tuple(
+            Latent(q, p, z, kl(q, p, z, batch_dims))
+            for q, p, z in zip(encoded, priors, draws, strict=True)
+        )
+
+    def draw(self, n: int, **context: Any) -> Latents:
+        """n draws z ~ p(z): a tuple for several spaces; a hierarchy overrides this with infer.
+
+        Raises:
+            RuntimeError: if the prior is not known yet, or ``infer`` alone is overridden.
+        """
+        self._refuse_undrawable()
+        priors = _as_tuple(self.prior(**context)) if self.prior is not None else ()
+        return _as_given([_draw_prior(p, n, conditional=bool(context)) for p in priors])
 
     def forward(self, x: Tensor, samples: int | None = None, **context: Any) -> VAEOutput:
         """Encode, draw, decode: every term of the ELBO, per example and in nats.
@@ -111,15 +140,18 @@ class VAEModule(LightningModule):
                 without it.
             context: What ``encode`` and ``decode`` need besides.
         """
+        if samples is not None and samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}; None is one draw.")
         latents = self.infer(x, samples=samples, **context)
         draws = [latent.z for latent in latents]
         if samples is None:
             likelihood = self.decode(_as_given(draws), **context)
-            return VAEOutput(x, likelihood, latents, distortion(x, likelihood, self._watching))
+            terms = distortion(x, likelihood, self._watching)
+            return VAEOutput(x, likelihood, latents, terms, context)
         repeated = {name: _repeat(value, samples, len(x)) for name, value in context.items()}
         likelihood = self.decode(_as_given([z.flatten(0, 1) for z in draws]), **repeated)
         terms = distortion(_repeat(x, samples, len(x)), likelihood, self._watching)
-        return VAEOutput(x, likelihood, latents, terms.view(samples, len(x)))
+        return VAEOutput(x, likelihood, latents, terms.view(samples, len(x)), context)
 
     # ---- what a batch is ---------------------------------------------------------------------------
 
@@ -147,34 +179,56 @@ class VAEModule(LightningModule):
 
     def sample(self, n: int, **context: Any) -> Tensor:
         """The means of p(x|z) at n draws z ~ p(z), on the module's device: [n, ...]."""
-        if self.prior is None:
-            raise RuntimeError(
-                "the latent shape is not known before the first batch; write "
-                "prior=StandardNormal(20), with your number of latents."
-            )
         with self._evaluating():
-            draws = [p.sample(torch.Size([n])) for p in _as_tuple(self.prior())]
-            return self.decode(_as_given(draws), **context).mean
+            context = self._here(context)
+            return self.decode(self.draw(n, **context), **context).mean
 
     def reconstruct(self, x: Tensor, **context: Any) -> Tensor:
         """The mean of p(x|z) at z the posterior mean: x's shape, the same at every call."""
         with self._evaluating():
-            return self.decode(self._embed(x.to(self.device), **context), **context).mean
+            x, context = self._asked(x, context)
+            return self.decode(self._means(x, context), **context).mean
 
     def embed(self, x: Tensor, sample: bool = False, **context: Any) -> Latents:
-        """The posterior mean of z given x, or a draw: [B, *factors], a tuple for several spaces."""
-        with self._evaluating():
-            return self._embed(x.to(self.device), sample, **context)
+        """The posterior mean of z given x, or a draw: [B, *factors], a tuple for several spaces.
 
-    def _embed(self, x: Tensor, sample: bool = False, **context: Any) -> Latents:
-        posteriors = _as_tuple(self.encode(x, **context))
-        return _as_given([_draw(q, None) if sample else _mean(q) for q in posteriors])
+        Where ``infer`` is overridden, the means given one and the same draw at every call.
+        """
+        with self._evaluating():
+            x, context = self._asked(x, context)
+            if sample:
+                return _as_given([latent.z for latent in self.infer(x, **context)])
+            return self._means(x, context)
+
+    def _means(self, x: Tensor, context: dict[str, Any]) -> Latents:
+        if not self._hierarchical:
+            return _as_given(
+                [posteriors.mean(q) for q in posteriors.each(self.encode(x, **context))]
+            )
+        with self._seeded(0, 0):
+            return _mean_latents(self.infer(x, **context))
+
+    def _asked(self, x: Tensor, context: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """What a user calls with, where the module is; its own context wins over the objective's."""
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"x must be a Tensor, got {type(x).__name__}; write torch.as_tensor(x)."
+            )
+        x = self._here(x)
+        return x, {**self.objective.context(x), **self._here(context)}
+
+    def _here(self, value: Any) -> Any:
+        def move(tensor: Tensor) -> Tensor:
+            dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
+            return tensor.to(self.device, dtype)  # type: ignore[arg-type]
+
+        return apply_to_collection(value, Tensor, move)
 
     @override
     def setup(self, stage: str) -> None:
         for network, method in (("encoder", "encode"), ("decoder", "decode")):
             overridden = getattr(type(self), method) is not getattr(VAEModule, method)
-            hierarchy = method == "encode" and type(self).infer is not VAEModule.infer
+            hierarchy = method == "encode" and self._hierarchical
             if not (overridden or hierarchy or hasattr(self, network)):
                 raise TypeError(
                     f"{type(self).__name__} has no {network}: pass encoder and decoder, or write "
@@ -185,8 +239,7 @@ class VAEModule(LightningModule):
 
     @override
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        output = self(self.inputs(batch), samples=self.objective.samples, **self.context(batch))
-        terms: dict[str, Tensor] = self._train_terms(output, batch_idx)
+        terms: dict[str, Tensor] = self._train_terms(self._pass(batch), batch_idx)
         return terms
 
     # Lightning works the signature out at every step; a stored one it reads.
@@ -203,10 +256,15 @@ class VAEModule(LightningModule):
     @override
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """The embedding (posterior mean) and the ELBO of every example, the same at every call."""
-        x, context = self.inputs(batch), self.context(batch)
         with self._evaluating(), self._seeded(batch_idx, dataloader_idx):
-            elbo = self(x, **context).elbo
-            return {"embedding": self._embed(x, **context), "elbo": elbo}
+            output = self._pass(batch, samples=None)
+            return {"embedding": _mean_latents(output.latents), "elbo": output.elbo}
+
+    def _pass(self, batch: Any, **kwargs: Any) -> VAEOutput:
+        x = self.inputs(batch)
+        context = {**self.context(batch), **self.objective.context(x)}
+        output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
+        return output
 
     def _terms(self, output: VAEOutput) -> dict[str, Tensor]:
         """The loss with its graph, and every other number to log, detached."""
@@ -216,6 +274,9 @@ class VAEModule(LightningModule):
         for name in ("distortion", "rate"):
             if name not in parts:
                 parts[name] = getattr(output, name).detach().mean()
+        if len(output.latents) > 1:
+            means = {f"rate/{g}": rate.detach().mean() for g, rate in enumerate(output.rates)}
+            parts = {**parts, **means}
         return {**parts, "elbo": -parts["distortion"] - parts["rate"]}
 
     # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
@@ -223,23 +284,25 @@ class VAEModule(LightningModule):
     def _train_terms(self, output: VAEOutput, batch_idx: int) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self._terms(output)
         self.train_rate.update(output)
+        if not self.automatic_optimization:
+            self._optimise(terms["loss"], terms["own_loss"])
+            terms["own_loss"] = terms["own_loss"].detach()
         trainer = self._trainer
         if trainer is not None and clock.writes_step(trainer, batch_idx):
-            scalars = {f"train/{key}": value.item() for key, value in terms.items()}
+            scalars = _everywhere({f"train/{key}": value for key, value in terms.items()})
             clock.write(trainer, scalars)
             clock.show(trainer, {"train/elbo": scalars["train/elbo"]})
         return terms
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
-        x, context = self.inputs(batch), self.context(batch)
         with self._seeded(batch_idx, dataloader_idx):
-            output = self(x, samples=self.objective.samples, **context)
-        self.val_rate.update(output)
+            output = self._pass(batch)
+        getattr(self, f"{stage}_rate").update(output)
         terms = {f"{stage}/{key}": value.detach() for key, value in self._terms(output).items()}
-        headline = f"{stage}/elbo"
-        self.log(headline, terms.pop(headline), batch_size=len(x), sync_dist=True, prog_bar=True)
-        self.log_dict(terms, batch_size=len(x), sync_dist=True)
+        headline, examples = f"{stage}/elbo", len(output.x)
+        self.log(headline, terms.pop(headline), batch_size=examples, sync_dist=True, prog_bar=True)
+        self.log_dict(terms, batch_size=examples, sync_dist=True)
 
     @override
     def on_train_epoch_start(self) -> None:
@@ -251,7 +314,7 @@ class VAEModule(LightningModule):
 
     @override
     def on_test_epoch_start(self) -> None:
-        self.val_rate.reset()
+        self.test_rate.reset()
 
     # lightning <= 2.6.6 inspects its own method in log, which torch >= 2.12 cannot trace (#21836).
     @override
@@ -261,42 +324,62 @@ class VAEModule(LightningModule):
 
     # ---- optimisation and persistence --------------------------------------------------------------
 
+    @property
+    @override
+    def automatic_optimization(self) -> bool:
+        """Whether Lightning optimises: not where the objective trains networks of its own."""
+        return self._automatic_optimization and self.objective.optimizer is None
+
+    @automatic_optimization.setter
+    def automatic_optimization(self, automatic: bool) -> None:
+        self._automatic_optimization = automatic
+
     @override
     def configure_optimizers(self) -> Any:
-        parameters = [p for p in self.parameters() if p.requires_grad]
+        own = self._own_optimizer()
+        theirs = set(self.objective.parameters()) if own is not None else set()
+        parameters = [p for p in self.parameters() if p.requires_grad and p not in theirs]
         optimizer = (self._optimizer or partial(adam, trainer=self.trainer))(parameters)
-        if self._lr_scheduler is None:
-            return optimizer
-        return with_scheduler(optimizer, self._lr_scheduler(optimizer))
+        scheduler = None if self._lr_scheduler is None else self._lr_scheduler(optimizer)
+        configured = with_scheduler(optimizer, scheduler, by_hand=own is not None)
+        return configured if own is None else (configured, {"optimizer": own})
+
+    def _own_optimizer(self) -> Optimizer | None:
+        make = self.objective.optimizer
+        return None if make is None else make(self.objective.parameters())
+
+    def _optimise(self, loss: Tensor, own_loss: Tensor) -> None:
+        """One step of the VAE, then one of the objective's own networks."""
+        both: Any = self.optimizers()
+        # In this order: the VAE's loss leaves gradients in the objective's networks too.
+        for optimizer, minimised in zip(both, (loss, own_loss), strict=True):
+            optimizer.zero_grad()
+            self.manual_backward(minimised)
+            optimizer.step()
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        if not self.automatic_optimization:
+            step_each_epoch(self.trainer)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        shapes = None
-        if self._prior_is_default and self.prior is not None:
-            shapes = [list(p.event_shape) for p in _as_tuple(self.prior())]
-        coefficients = self.objective.coefficients
-        checkpoint["lightning_vae"] = {"coefficients": coefficients, "latent_shapes": shapes}
+        checkpoint["lightning_vae"] = {
+            "version": 1,
+            "coefficients": checkpoints.coefficients(self),
+            "given": checkpoints.given(self),
+            "latent_shapes": standard_shapes(self.prior),
+        }
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         saved = checkpoint.get("lightning_vae", {})
         if self.prior is None and saved.get("latent_shapes"):
-            self.prior = _standard_normal(saved["latent_shapes"]).to(self.device)
-        self._restore_coefficients(saved.get("coefficients", {}))
-
-    def _restore_coefficients(self, saved: Mapping[str, Value]) -> None:
-        before = self.objective.coefficients
-        changed = {n: v for n, v in saved.items() if n in before and before[n] != v}
-        taken = self.objective.restore(saved)
-        if changed:
-            said = [
-                f"{n}={v} from the checkpoint (the module had {before[n]})"
-                if n in taken
-                else f"{n}={before[n]} as given (the checkpoint had {v})"
-                for n, v in changed.items()
-            ]
+            self.prior = standard_normal(saved["latent_shapes"]).to(self.device)
+        repeats = self._built_by_cli or self._trainer is None
+        if said := checkpoints.restore(self, saved, repeats):
             rank_zero_warn(
-                f"The objective goes on with {', '.join(said)}. An argument given to the objective "
+                f"The module goes on with {', '.join(said)}. An argument given to the objective "
                 f"wins over the checkpoint; a scheduling callback wins over both."
             )
 
@@ -317,16 +400,34 @@ class VAEModule(LightningModule):
             return True
         return clock.writes_now(self._trainer)
 
-    def _priors(self, draws: Sequence[Tensor], skip: int) -> tuple[Distribution, ...]:
+    @property
+    def _hierarchical(self) -> bool:
+        return type(self).infer is not VAEModule.infer
+
+    def _priors(
+        self, shapes: Sequence[torch.Size], like: Tensor, context: dict[str, Any]
+    ) -> tuple[Distribution, ...]:
         if self.prior is None:
-            self.prior = _standard_normal([z.shape[skip:] for z in draws]).to(draws[0])
-        priors = _as_tuple(self.prior())
-        if len(priors) != len(draws):
+            self.prior = standard_normal(shapes).to(like)
+        priors = _as_tuple(self.prior(**context))
+        if len(priors) != len(shapes):
             raise ValueError(
-                f"prior has {len(priors)} latent spaces but encode returned {len(draws)}; give a "
+                f"prior has {len(priors)} latent spaces but encode returned {len(shapes)}; give a "
                 f"prior for each, as a list in encode's order."
             )
         return priors
+
+    def _refuse_undrawable(self) -> None:
+        if self._hierarchical:
+            raise RuntimeError(
+                f"{type(self).__name__} overrides infer, so its groups may depend on each other; "
+                f"write draw(n), which draws every group's z from the prior, as well."
+            )
+        if self.prior is None:
+            raise RuntimeError(
+                "the latent shape is not known before the first batch; write "
+                "prior=StandardNormal(20), with your number of latents."
+            )
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -354,6 +455,12 @@ class VAEModule(LightningModule):
 _OWN_ARGUMENTS = list(inspect.signature(VAEModule).parameters)
 
 
+def _checked(objective: Objective) -> Objective:
+    if isinstance(objective, Objective):
+        return objective
+    raise TypeError(f"objective must be an Objective, got {objective!r}; write ELBO(beta=4.0).")
+
+
 def _as_tuple(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
@@ -362,57 +469,38 @@ def _as_given(draws: Sequence[Tensor]) -> Latents:
     return draws[0] if len(draws) == 1 else tuple(draws)
 
 
-def _as_prior(prior: Prior | Sequence[Prior] | None) -> Prior | None:
-    if isinstance(prior, Sequence):
-        return Product(*prior)
-    if prior is not None and not isinstance(prior, nn.Module):
-        raise ValueError(
-            f"prior must be a module that returns a distribution, got {type(prior).__name__}; "
-            f"write prior=StandardNormal(20)."
-        )
-    return prior
+def _mean_latents(latents: Sequence[Latent]) -> Latents:
+    return _as_given([posteriors.mean(latent.posterior) for latent in latents])
 
 
-def _standard_normal(shapes: Iterable[Sequence[int]]) -> Prior:
-    priors = [StandardNormal(shape) for shape in shapes]
-    return priors[0] if len(priors) == 1 else Product(*priors)
+def _draw_prior(prior: Distribution, n: int, conditional: bool) -> Tensor:
+    """n draws; a prior conditioned on n examples has them as its batch."""
+    one_each = conditional and prior.batch_shape[:1] == (n,)
+    return prior.sample() if one_each else prior.sample(torch.Size([n]))
 
 
 def _repeat(value: Any, samples: int, batch: int) -> Any:
-    """[B, ...] to [K·B, ...] in the order of K draws; what is not one a example stays."""
+    """[B, ...] to [K·B, ...] in the order of K draws; what is not one an example stays."""
     if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != batch:
         return value
     return value.repeat(samples, *[1] * (value.dim() - 1))
 
 
-def _draw(posterior: Distribution, samples: int | None) -> Tensor:
-    try:
-        return posterior.rsample(torch.Size() if samples is None else torch.Size([samples]))
-    except NotImplementedError:
-        raise TypeError(
-            f"posterior {type(posterior).__name__} has no rsample, so the encoder would get no "
-            f"gradient; return a reparameterised distribution, such as DiagonalGaussian."
-        ) from None
-
-
-def _mean(posterior: Distribution) -> Tensor:
-    try:
-        return posterior.mean
-    except (AttributeError, NotImplementedError):
-        raise TypeError(
-            f"posterior {type(posterior).__name__} has no mean to embed with; give it a mean "
-            f"property, or write embed(x, sample=True)."
-        ) from None
+def _everywhere(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """The means over all ranks, read off the device in one go."""
+    values = torch.stack([value.detach() for value in terms.values()])
+    return dict(zip(terms, mean_over_ranks(values).tolist(), strict=True))
 
 
 def _not_finite(output: VAEOutput, parts: Mapping[str, Tensor]) -> str:
+    """Where it began: the terms in the order in which they are computed."""
     terms = {
         "distortion": output.distortion,
         **{f"rate of group {g}": latent.rate for g, latent in enumerate(output.latents)},
         **parts,
     }
-    bad = [name for name, term in terms.items() if not bool(torch.isfinite(term).all())]
+    first = next(name for name, term in terms.items() if not bool(torch.isfinite(term).all()))
     return (
-        f"the loss is {parts['loss'].item()}: not finite in {', '.join(bad)}. Look for non-finite "
-        f"or unscaled data in x, or lower the learning rate."
+        f"the loss is {parts['loss'].item()}: not finite in {first}. Look for unscaled data in x, "
+        f"or lower the learning rate."
     )

@@ -15,7 +15,17 @@ __all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder"]
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
 
 
+def _widths(name: str, widths: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(widths, int):
+        raise TypeError(f"{name} must be a sequence, got {widths}; write {name}=({widths},).")
+    return tuple(widths)
+
+
 def _linears(*widths: int) -> nn.ModuleList:
+    if not all(isinstance(width, int) and width > 0 for width in widths):
+        raise ValueError(
+            f"latent, hidden and shape must be positive whole numbers, got layers of {widths}."
+        )
     return nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
 
 
@@ -26,6 +36,17 @@ def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
         x = layer(x).relu()
     features: Tensor = last(x)
     return features
+
+
+def _head(likelihood: Likelihood | None) -> Likelihood:
+    if likelihood is None:
+        return Bernoulli()
+    if not isinstance(likelihood, Likelihood):
+        raise TypeError(
+            f"likelihood must be a decoder head of lightning_vae.likelihoods, got {likelihood!r}; "
+            f"write likelihood=likelihoods.Gaussian()."
+        )
+    return likelihood
 
 
 def _gaussian(features: Tensor) -> DiagonalGaussian:
@@ -50,7 +71,8 @@ class MLPEncoder(nn.Module):
 
     def __init__(self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (400,)) -> None:
         super().__init__()
-        self.linears = _linears(math.prod(shape), *hidden, 2 * latent)
+        size, hidden = math.prod(_widths("shape", shape)), _widths("hidden", hidden)
+        self.linears = _linears(size, *hidden, 2 * latent)
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         return _gaussian(_through(self.linears, x.flatten(1)))
@@ -78,9 +100,10 @@ class MLPDecoder(nn.Module):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
-        self.shape = (self.likelihood.features * shape[0], *shape[1:])
-        self.linears = _linears(latent, *hidden, math.prod(self.shape))
+        self.likelihood = _head(likelihood)
+        first, *others = _widths("shape", shape)
+        self.shape = (self.likelihood.features * first, *others)
+        self.linears = _linears(latent, *_widths("hidden", hidden), math.prod(self.shape))
 
     def forward(self, z: Tensor) -> Distribution:
         features = _through(self.linears, z).view(-1, *self.shape)
@@ -102,8 +125,8 @@ def _halvings(size: int, times: int) -> list[int]:
 
 
 def _image(shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}.")
+    if isinstance(shape, int) or len(shape) != 3:
+        raise ValueError(f"shape must be (channels, height, width), got {shape}.")
     colours, height, width = shape
     return colours, height, width
 
@@ -139,7 +162,9 @@ class ConvEncoder(nn.Module):
             nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING)
             for before, after in pairwise((colours, *channels))
         )
-        self.linears = _linears(channels[-1] * rows * columns, *hidden, 2 * latent)
+        self.linears = _linears(
+            channels[-1] * rows * columns, *_widths("hidden", hidden), 2 * latent
+        )
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         maps = _through(self.convolutions, x).relu()
@@ -172,13 +197,13 @@ class ConvDecoder(nn.Module):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__()
-        self.likelihood = Bernoulli() if likelihood is None else likelihood
+        self.likelihood = _head(likelihood)
         colours, height, width = _image(shape)
         rows, columns = (_halvings(side, len(channels)) for side in (height, width))
         sides = list(zip(reversed(rows), reversed(columns), strict=True))
         widths = (*reversed(channels), self.likelihood.features * colours)
         self.shape = (channels[-1], *sides[0])
-        self.linears = _linears(latent, *reversed(hidden), math.prod(self.shape))
+        self.linears = _linears(latent, *reversed(_widths("hidden", hidden)), math.prod(self.shape))
         self.convolutions = nn.ModuleList(
             _upsample(before, after, side, next_side)
             for (before, after), (side, next_side) in zip(

@@ -6,95 +6,36 @@ The central one is one formula with three coefficients, in nats:
 """
 
 import functools
-import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributions import Distribution
+from torch.optim import Optimizer
 
+from lightning_vae.coefficients import Coefficient, Grouped, HasCoefficients
 from lightning_vae.divergences import kl
-from lightning_vae.latents import Latent, VAEOutput, distortion
+from lightning_vae.latents import Latent, VAEOutput
+from lightning_vae.likelihoods import distortion
 
-__all__ = ["ELBO", "Coefficient", "Objective", "elbo", "free_bits"]
+__all__ = ["ELBO", "Coefficient", "Objective", "elbo", "free_bits", "mean_over_ranks"]
 
 Per = Literal["latent", "channel", "group", "total"]
-Grouped = float | tuple[float, ...]  # one number, or one a group
-Value = Grouped | None
-T = TypeVar("T", bound=Value)
 S = TypeVar("S", float, float | None)
 
 
-class Coefficient(Generic[T]):
-    """A number on an objective that callbacks may move: a float, a tuple (one a group), or None.
-
-    It is stored as a plain Python float, never as a tensor or buffer, so that it is exact under
-    every precision, untouched by weight averaging, and light to change at every step.
-
-    Args:
-        minimum: The least legal value.
-        optional: Whether None ("none of it") is legal.
-        grouped: Whether a tuple, one value a group, is legal.
-
-    Raises:
-        ValueError: at assignment of anything but a finite number at or above the minimum.
-
-    >>> class Weighted(ELBO):
-    ...     gamma = Coefficient[float]()
-    >>> objective = Weighted()
-    >>> objective.gamma = 3
-    >>> objective.coefficients["gamma"]
-    3.0
-    """
-
-    def __init__(self, minimum: float = 0.0, optional: bool = False, grouped: bool = True) -> None:
-        self.minimum, self.optional, self.grouped = minimum, optional, grouped
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    if TYPE_CHECKING:
-        # Read from the instance's own dictionary, at no cost: only assignment is intercepted.
-        @overload
-        def __get__(self, objective: None, owner: type) -> "Coefficient[T]": ...
-        @overload
-        def __get__(self, objective: "Objective", owner: type) -> T: ...
-        def __get__(self, objective: "Objective | None", owner: type) -> "T | Coefficient[T]": ...
-
-    def __set__(self, objective: "Objective", value: Value | Sequence[float]) -> None:
-        checked = self._checked(value)
-        vars(objective)[self.name] = checked
-        objective.given.setdefault(self.name, checked)
-
-    def _checked(self, value: Value | Sequence[float]) -> Value:
-        if value is None and self.optional:
-            return None
-        if self.grouped and isinstance(value, list | tuple) and value:
-            return tuple(self._number(element) for element in value)
-        return self._number(value)
-
-    def _number(self, value: object) -> float:
-        if isinstance(value, Real) and not isinstance(value, bool):
-            number = float(value)
-            if self.minimum <= number < math.inf:
-                return number
-        or_tuple = ", or a tuple of them, one a group" if self.grouped else ""
-        or_none = ", or None for none" if self.optional else ""
-        raise ValueError(
-            f"{self.name} must be a finite number >= {self.minimum:g}{or_tuple}{or_none}; "
-            f"got {value!r}."
-        )
-
-
-class Objective(nn.Module, ABC):
+class Objective(HasCoefficients, nn.Module, ABC):
     """What a VAE minimises: an output's terms, weighed by coefficients that callbacks may move.
 
     A subclass names its coefficients as :class:`Coefficient` class attributes and computes the
     loss. It is called eagerly, outside any compiled region: a float that changes is exact there.
+
+    It may own networks. Those that are to minimise something else than the VAE does, such as a
+    discriminator, get an ``optimizer`` of their own, and a second loss. The module then optimises
+    by hand: it steps on ``loss`` without them, and they on ``own_loss`` alone.
 
     >>> class Squared(Objective):
     ...     gamma = Coefficient[float]()
@@ -112,10 +53,8 @@ class Objective(nn.Module, ABC):
     """
 
     samples: int | None = None  # how many draws of z it needs; None is one, without a K dimension
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: dict[str, Value] = {}  # what the constructor set each coefficient to
+    # Parameters → optimizer, for networks of its own that minimise own_loss.
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), Coefficient):
@@ -126,36 +65,18 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
-        """``loss``, a scalar that keeps its graph, and named parts: unweighted and detached."""
+        """``loss``, a scalar that keeps its graph, and named parts: unweighted and detached.
 
-    @property
-    def coefficients(self) -> dict[str, Value]:
-        """The value of every coefficient by name."""
-        names = _coefficient_names(type(self))
-        return {name: vars(self)[name] for name in names if name in vars(self)}
-
-    def restore(self, saved: Mapping[str, Value]) -> dict[str, Value]:
-        """Take saved values over, but for those the constructor was given; return what it took.
-
-        A constructor argument at its default counts as not given.
+        With an ``optimizer``, also ``own_loss``, which keeps its graph to the objective's own
+        networks; take it from detached draws.
         """
-        known = [name for name in self.coefficients if name in saved]
-        taken = {name: saved[name] for name in known if self._at_default(name)}
-        for name, value in taken.items():
-            setattr(self, name, value)
-        return taken
 
-    def _at_default(self, name: str) -> bool:
-        for cls in type(self).__mro__:
-            parameters = inspect.signature(cls).parameters
-            if name in parameters:
-                return bool(self.given[name] == parameters[name].default)
-        return True
+    def context(self, x: Tensor) -> dict[str, Any]:
+        """What ``encode`` and ``decode`` get as keywords besides the batch's own context. None.
 
-
-def _coefficient_names(cls: type) -> list[str]:
-    members = {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}
-    return [name for name, value in members.items() if isinstance(value, Coefficient)]
+        It is drawn anew for every batch, and is found in the output: a β per example, for one.
+        """
+        return {}
 
 
 def free_bits(rate: Tensor, floor: float, per: Per = "latent", batch_mean: bool = True) -> Tensor:
@@ -213,6 +134,7 @@ def elbo(
     posterior: Distribution,
     prior: Distribution,
     z: Tensor | None = None,
+    check_support: bool = True,
 ) -> Tensor:
     r"""The evidence lower bound of every example, with every constant.
 
@@ -224,6 +146,7 @@ def elbo(
         posterior: q(z|x), with batch shape [B, ...].
         prior: p(z), in the shape of one example's latents.
         z: The draw, used where the pair has no closed-form divergence; a fresh one by default.
+        check_support: Whether to look that x lies in the support: see :func:`distortion`.
 
     Returns:
         [B] nats.
@@ -245,7 +168,7 @@ def elbo(
             f"posterior has a batch of {len(rate)} for {len(x)} examples of x; its first dimension "
             f"must be {len(x)}."
         )
-    return -distortion(x, likelihood) - rate.reshape(len(x), -1).sum(1)
+    return -distortion(x, likelihood, check_support) - rate.reshape(len(x), -1).sum(1)
 
 
 class ELBO(Objective):
@@ -262,7 +185,7 @@ class ELBO(Objective):
     Args:
         beta: β; 1 is the ELBO.
         free_bits: The floor λ of every unit, in nats; 0 is none.
-        capacity: C in nats; None takes no absolute value.
+        capacity: C in nats; None takes no absolute value, as may one group of several.
         per: The unit of the floor: see :func:`free_bits`. ``"total"`` is the sum over groups.
         batch_mean: Floor the batch's mean rate, or else each example's.
         total_floor: A second floor, on the sum over all groups, after the first.
@@ -281,14 +204,14 @@ class ELBO(Objective):
 
     beta = Coefficient[Grouped]()
     free_bits = Coefficient[Grouped]()
-    capacity = Coefficient[Grouped | None](optional=True)
+    capacity = Coefficient[float | tuple[float | None, ...] | None](optional=True)
     total_floor = Coefficient[float](grouped=False)
 
     def __init__(
         self,
         beta: float | Sequence[float] = 1.0,
         free_bits: float | Sequence[float] = 0.0,
-        capacity: float | Sequence[float] | None = None,
+        capacity: float | Sequence[float | None] | None = None,
         per: Per = "latent",
         batch_mean: bool = True,
         total_floor: float = 0.0,
@@ -344,7 +267,12 @@ class ELBO(Objective):
 
     def _group_rate(self, latent: Latent, batch_dims: int, floor: float) -> Tensor:
         """One group's rate, floored per unit and summed: a scalar of the batch's mean, or [B]."""
-        if floor and self.per in ("latent", "channel") and latent.rate.shape != latent.z.shape:
+        splits = latent.rate.shape == latent.z.shape
+        if (
+            (floor or self.planned.get("free_bits"))
+            and self.per in ("latent", "channel")
+            and not splits
+        ):
             raise ValueError(
                 f"free_bits per {self.per} needs a rate for every latent, but the divergence of "
                 f"{type(latent.posterior).__name__} from {type(latent.prior).__name__} does not "
@@ -358,7 +286,7 @@ class ELBO(Objective):
         return _at_least(floor, _units(mean[None], self.per) if floor else mean).sum()
 
     def _over_ranks(self, mean: Tensor) -> Tensor:
-        return _mean_over_ranks(mean) if self.training and not self._linear else mean
+        return mean_over_ranks(mean) if self.training and not self._linear else mean
 
     def _refuse_conflicts(self) -> None:
         if isinstance(self.beta, tuple) and isinstance(self.capacity, float):
@@ -394,7 +322,7 @@ def _one_each(name: str, value: S | tuple[S, ...], groups: int) -> tuple[S, ...]
     return value
 
 
-def _mean_over_ranks(mean: Tensor) -> Tensor:
+def mean_over_ranks(mean: Tensor) -> Tensor:
     """The mean over all ranks in value, this rank's own in gradient.
 
     DDP averages gradients over ranks, so each contributes its own mean's, evaluated where the

@@ -1,19 +1,43 @@
 """The optimizer by default, and what Lightning wants to know of a learning-rate scheduler."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.pytorch import Trainer
 from torch import nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-__all__ = ["LRSchedulerCallable", "OptimizerCallable", "adam", "with_scheduler"]
+__all__ = [
+    "LRSchedulerCallable",
+    "OptimizerCallable",
+    "adam",
+    "callable_or_none",
+    "step_each_epoch",
+    "with_scheduler",
+]
 
 OptimizerCallable = Callable[[Iterable[nn.Parameter]], Optimizer]
-LRSchedulerCallable = Callable[[Optimizer], LRScheduler | ReduceLROnPlateau]
+Scheduler = LRScheduler | ReduceLROnPlateau
+LRSchedulerCallable = Callable[[Optimizer], Scheduler]
 
+T = TypeVar("T")
 _FUSED = {"cpu", "cuda", "mps", "xpu"}
+
+
+def callable_or_none(name: str, value: T) -> T:
+    """A callable as it is.
+
+    Raises:
+        TypeError: if it is an optimizer or scheduler that has been made already.
+    """
+    if value is None or callable(value):
+        return value
+    made = type(value).__name__
+    raise TypeError(
+        f"{name} must be a callable that makes it, got the {made} itself; write "
+        f"{name}=functools.partial({made}, ...)."
+    )
 
 
 def adam(parameters: Iterable[nn.Parameter], trainer: Trainer) -> Optimizer:
@@ -25,18 +49,51 @@ def adam(parameters: Iterable[nn.Parameter], trainer: Trainer) -> Optimizer:
     return Adam(parameters, lr=1e-3, fused=fused)
 
 
-def with_scheduler(optimizer: Optimizer, scheduler: LRScheduler | ReduceLROnPlateau) -> Any:
+def with_scheduler(
+    optimizer: Optimizer, scheduler: Scheduler | None, by_hand: bool = False
+) -> dict[str, Any]:
     """The pair in Lightning's form: stepped once an epoch, a plateau watched on val/elbo.
+
+    Args:
+        optimizer: The optimizer.
+        scheduler: Its scheduler.
+        by_hand: Whether :func:`step_each_epoch` will step it, not Lightning.
 
     Raises:
         ValueError: if a plateau of val/elbo, which rises, is looked for with ``mode="min"``.
     """
+    if scheduler is None:
+        return {"optimizer": optimizer}
     if not isinstance(scheduler, ReduceLROnPlateau):
-        return [optimizer], [scheduler]
-    monitor = getattr(scheduler, "monitor", "val/elbo")
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+    monitor = _monitor(scheduler)
     if monitor == "val/elbo" and scheduler.mode != "max":
         raise ValueError(
             f"lr_scheduler ReduceLROnPlateau watches val/elbo, which rises, with "
             f"mode={scheduler.mode!r}; write mode='max'."
         )
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": monitor}}
+    watched = {} if by_hand else {"monitor": monitor}
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **watched}}
+
+
+def step_each_epoch(trainer: Trainer) -> None:
+    """Step every scheduler, as Lightning does where it optimises by itself.
+
+    Raises:
+        ValueError: if a plateau watches what is not logged.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if not isinstance(config.scheduler, ReduceLROnPlateau):
+            config.scheduler.step()
+            continue
+        monitor, metrics = _monitor(config.scheduler), trainer.callback_metrics
+        if monitor not in metrics:
+            raise ValueError(
+                f"lr_scheduler ReduceLROnPlateau watches {monitor!r}, which is not logged; there "
+                f"is {sorted(metrics)}."
+            )
+        config.scheduler.step(metrics[monitor])
+
+
+def _monitor(scheduler: ReduceLROnPlateau) -> str:
+    return str(getattr(scheduler, "monitor", "val/elbo"))  # LightningCLI's own has one

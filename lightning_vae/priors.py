@@ -1,9 +1,9 @@
 """Priors: modules that return p(z), a distribution over one example's latents."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Size, Tensor, nn
@@ -12,15 +12,18 @@ from typing_extensions import Self
 
 from lightning_vae.distributions import StandardGaussian
 
-__all__ = ["Prior", "Product", "StandardNormal"]
+__all__ = ["Prior", "Product", "StandardNormal", "as_prior", "standard_normal", "standard_shapes"]
 
 
 class Prior(nn.Module, ABC):
     """A module that returns p(z): a distribution with no batch shape and z's shape as its event."""
 
     @abstractmethod
-    def forward(self) -> Distribution | tuple[Distribution, ...]:
-        """p(z), or one p(z_g) a group."""
+    def forward(self, **context: Any) -> Distribution | tuple[Distribution, ...]:
+        """p(z), or one p(z_g) a group.
+
+        A conditional prior p(z|c) takes c from the context and has the batch as its batch shape.
+        """
 
 
 class StandardNormal(Prior):
@@ -51,7 +54,7 @@ class StandardNormal(Prior):
         normal = StandardGaussian(self.shape, like=zero)
         self._distribution = Independent(normal, len(self.shape), validate_args=False)
 
-    def forward(self) -> Distribution:
+    def forward(self, **context: Any) -> Distribution:
         return self._distribution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
@@ -78,5 +81,46 @@ class Product(Prior):
         super().__init__()
         self.groups = nn.ModuleList(priors)
 
-    def forward(self) -> tuple[Distribution, ...]:
-        return tuple(prior() for prior in self.groups)
+    def forward(self, **context: Any) -> tuple[Distribution, ...]:
+        return tuple(prior(**context) for prior in self.groups)
+
+
+def as_prior(prior: Prior | Sequence[Prior] | None) -> Prior | None:
+    """A prior as it is, and a sequence as their product.
+
+    Raises:
+        TypeError: if it, or one of them, is no module.
+
+    >>> as_prior([StandardNormal(2), StandardNormal(3)]).groups[1]
+    StandardNormal(3)
+    """
+    if isinstance(prior, list | tuple):
+        return Product(*map(_checked, prior))
+    return None if prior is None else _checked(prior)
+
+
+def _checked(prior: object) -> Prior:
+    if not isinstance(prior, nn.Module):
+        raise TypeError(
+            f"prior must be a module that returns a distribution, got {prior!r}; "
+            f"write prior=StandardNormal(20)."
+        )
+    return cast(Prior, prior)
+
+
+def standard_normal(shapes: Iterable[Sequence[int]]) -> Prior:
+    """The standard normal prior over one latent space, or several."""
+    priors = [StandardNormal(shape) for shape in shapes]
+    return priors[0] if len(priors) == 1 else Product(*priors)
+
+
+def standard_shapes(prior: Prior | None) -> list[list[int]] | None:
+    """The shapes that :func:`standard_normal` would make this prior of; None if it is another.
+
+    >>> standard_shapes(standard_normal([(2,), (4, 8)]))
+    [[2], [4, 8]]
+    """
+    groups = list(prior.groups) if isinstance(prior, Product) else [prior]
+    if not all(type(group) is StandardNormal for group in groups):
+        return None
+    return [list(group.shape) for group in groups if isinstance(group, StandardNormal)]

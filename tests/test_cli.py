@@ -185,6 +185,18 @@ def test_a_checkpoint_of_the_command_line_loads_in_python_by_itself(here):
     assert loaded.sample(2).shape == (2, 5)
 
 
+def test_an_annealed_coefficient_is_loaded_from_a_checkpoint_of_the_command_line(here):
+    """Its hyperparameters name every argument of the objective: they were not given anew."""
+    annealed = ["-c", str(FRAGMENTS["capacity"]), "--trainer.max_epochs=2"]
+    cli = fit(*short("annealed", *annealed))
+    path = Path(cli.trainer.log_dir) / "checkpoints" / "last.ckpt"
+    capacity = cli.model.objective.capacity
+    assert capacity == pytest.approx(25 * 19 / 20)
+    with pytest.warns(UserWarning, match=r"capacity=23\.75 from the checkpoint"):
+        loaded = VAEModule.load_from_checkpoint(path)
+    assert (loaded.objective.capacity, loaded.objective.beta) == (capacity, 100.0)
+
+
 @pytest.mark.parametrize("command", ["validate", "test", "predict"])
 def test_a_checkpoint_is_evaluated_from_the_command_line(here, command):
     cli = fit(*short("evaluate", "--trainer.max_epochs=1"))

@@ -1,6 +1,5 @@
 """The module: encoder, prior, decoder and objective, and what it promises around them."""
 
-import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vae import (
     ELBO,
+    Anneal,
     BetaAnnealing,
     Coefficient,
     DiagonalGaussian,
@@ -83,6 +83,10 @@ class Ladder(VAEModule):
 
     def decode(self, z):
         return self.out(z[0])
+
+    def draw(self, n, **context):
+        z2 = self.prior()[1].sample((n,))
+        return self.down(z2).sample(), z2
 
 
 class Conditional(VAEModule):
@@ -245,6 +249,136 @@ def test_predict_step_by_itself_is_deterministic_and_without_gradient():
     assert vae.training
 
 
+@pytest.mark.parametrize("make", MODULES.values(), ids=MODULES)
+def test_every_module_does_everything(fit_with, make):
+    vae, data = make(), DataLoader(X, 4)
+    trainer = fit_with(max_epochs=1)
+    trainer.fit(vae, data, data)
+    if not isinstance(vae, Ladder):
+        assert vae(X, samples=3).elbo.shape == (3, 12)
+    assert vae.sample(5).shape == (5, 4)
+    assert vae.reconstruct(X).shape == (12, 4)
+    for sample in (False, True):
+        embedding = vae.embed(X, sample=sample)
+        groups = embedding if isinstance(embedding, tuple) else (embedding,)
+        assert [z.shape for z in groups] == [g.z.shape for g in vae(X).latents]
+    torch.testing.assert_close(vae.embed(X), vae.embed(X))
+    predicted = trainer.predict(vae, data)[0]
+    torch.testing.assert_close(predicted["embedding"], vae.embed(X[:4]))
+
+
+def test_each_group_of_several_is_logged(fit_with):
+    for vae in (TwoSpaces(), Ladder()):
+        trainer = fit_with(max_epochs=1)
+        trainer.fit(vae, DataLoader(X, 4), DataLoader(X, 5))
+        for stage in ("train", "val"):
+            rates = [trainer.callback_metrics[f"{stage}/rate/{g}"] for g in range(2)]
+            torch.testing.assert_close(sum(rates), trainer.callback_metrics[f"{stage}/rate"])
+        assert vae.val_rate.mean()[0].sum().item() == pytest.approx(
+            trainer.callback_metrics["val/rate/0"].item(), rel=1e-5
+        )
+
+
+class Undrawable(Ladder):
+    draw = VAEModule.draw
+
+
+def test_a_hierarchy_without_draw_says_what_to_write():
+    with pytest.raises(RuntimeError, match=r"Undrawable overrides infer, .* write draw\(n\)"):
+        Undrawable().sample(3)
+
+
+class Remembering(Conditional):
+    """What its networks were called with."""
+
+    def encode(self, x, label):
+        self.encoded = x, label
+        return super().encode(x, label)
+
+    def decode(self, z, label):
+        self.decoded = label
+        return super().decode(z, label)
+
+
+@pytest.mark.parametrize("call", ["embed", "reconstruct", "sample"])
+def test_what_a_user_calls_with_is_moved_to_the_module(call):
+    vae = Remembering()
+    vae.prior = StandardNormal(2)
+    vae.to("meta").double()
+    label = torch.zeros(3, 3)
+    argument = 3 if call == "sample" else X[:3]
+    result = getattr(vae, call)(argument, label=label)
+    seen = [result] + (list(vae.encoded) if call != "sample" else [])
+    seen += [vae.decoded] if call != "embed" else []
+    assert {(t.device.type, t.dtype) for t in seen} == {("meta", torch.float64)}
+
+
+class LabelPrior(Prior):
+    """p(z|y): a mean for every label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means = nn.Linear(3, 2)
+
+    def forward(self, label, **_):
+        return Independent(Normal(self.means(label), 1.0), 1)
+
+
+def test_a_conditional_prior_takes_the_context():
+    vae = Conditional()
+    vae.prior = LabelPrior()
+    nn.init.constant_(vae.prior.means.weight, 50.0)
+    y = torch.arange(12) % 3
+    latent = vae(X, **vae.context((X, y))).latents[0]
+    oracle = torch.distributions.kl_divergence(latent.posterior, _base(latent.prior))
+    torch.testing.assert_close(latent.rate, oracle)
+    label = nn.functional.one_hot(torch.tensor([2, 2, 0]), 3).float()
+    draws = vae.draw(3, label=label)
+    assert draws.shape == (3, 2)
+    torch.testing.assert_close(draws, vae.prior.means(label), atol=6.0, rtol=0)
+    assert vae.sample(3, label=label).shape == (3, 4)
+    assert vae(X, samples=5, **vae.context((X, y))).rate.shape == (5, 12)
+
+
+class PerExample(ELBO):
+    """β drawn for every example, known to both networks: context that the objective makes."""
+
+    def context(self, x):
+        return {"weight": torch.rand(len(x), 1) if self.training else torch.ones(len(x), 1)}
+
+    def forward(self, output):
+        weighted = output.context["weight"].squeeze(1) * output.rate
+        return {"loss": (output.distortion + weighted).mean()}
+
+
+class Weighted(VAEModule):
+    def __init__(self) -> None:
+        super().__init__(objective=PerExample())
+        self.q, self.p, self.weights = MLPEncoder((5,), 2), MLPDecoder((4,), 3), []
+
+    def encode(self, x, weight):
+        self.weights.append(weight)
+        return self.q(torch.cat([x, weight], 1))
+
+    def decode(self, z, weight):
+        return self.p(torch.cat([z, weight], 1))
+
+
+def test_an_objective_may_make_context(fit_with):
+    vae = Weighted()
+    data = DataLoader(X, 4)
+    trainer = fit_with(max_epochs=1)
+    trainer.fit(vae, data, data)
+    drawn = torch.cat(vae.weights[:3])
+    assert len(drawn.unique()) == 12
+    assert all((weight == 1).all() for weight in vae.weights[3:])
+    output = vae(X, weight=torch.full((12, 1), 0.5))
+    loss = vae.objective(output)["loss"]
+    torch.testing.assert_close(loss, (output.distortion + 0.5 * output.rate).mean())
+    assert vae.reconstruct(X).shape == (12, 4)
+    assert len(trainer.predict(vae, data)) == 3
+
+
 # ---- priors and posteriors ---------------------------------------------------------------------------
 
 
@@ -270,11 +404,6 @@ def test_any_prior_module_serves():
 def test_a_prior_that_does_not_fit_is_refused(prior, message):
     with pytest.raises(ValueError, match=message):
         mlp(prior=prior)(X)
-
-
-def test_a_distribution_is_no_prior_module():
-    with pytest.raises(ValueError, match=r"must be a module .* got Normal"):
-        mlp(prior=Normal(0.0, 1.0))
 
 
 class OnlyDraws(Distribution):
@@ -333,6 +462,24 @@ def test_a_full_covariance_posterior_gives_one_rate_an_example_and_no_free_bits_
 class _FullPrior(Prior):
     def forward(self):
         return MultivariateNormal(torch.zeros(2), torch.eye(2))
+
+
+class Shapeless(OnlyDraws):
+    """The same, stating no shapes."""
+
+    def __init__(self, loc: Tensor) -> None:
+        self.loc = loc
+        Distribution.__init__(self, validate_args=False)
+
+
+def test_k_draws_of_a_posterior_that_states_no_shapes():
+    output = Returning(Shapeless)(X, samples=5)
+    assert output.latents[0].rate.shape == (5, 12, 2)
+    latent = output.latents[0]
+    oracle = Normal(latent.posterior.loc, 1.0).log_prob(latent.z) - Normal(0.0, 1.0).log_prob(
+        latent.z
+    )
+    torch.testing.assert_close(latent.rate, oracle)
 
 
 # ---- validation ----------------------------------------------------------------------------------------
@@ -435,6 +582,107 @@ def test_without_networks_the_error_says_what_to_write(fit_with):
         fit_with(max_epochs=1).fit(VAEModule(), DataLoader(X, 4))
 
 
+def test_the_error_names_where_it_began():
+    with pytest.raises(ValueError, match=r"not finite in distortion\. Look"):
+        _Broken().training_step(X, 0)
+
+
+# ---- an objective with networks of its own ---------------------------------------------------------------
+
+
+class Adversarial(Objective):
+    """A critic that tells the draws from the prior's, by an optimizer of its own."""
+
+    gamma = Coefficient[float]()
+
+    def __init__(self, gamma: float = 1.0, lr: float = 0.1) -> None:
+        super().__init__()
+        self.gamma, self.critic = gamma, nn.Linear(2, 1)
+        self.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=lr)
+
+    def forward(self, output):
+        z = output.latents[0].z
+        fooled = self.critic(z).mean()
+        own = self.critic(torch.zeros_like(z)).mean() - self.critic(z.detach()).mean()
+        loss = output.distortion.mean() + self.gamma * fooled
+        return {"loss": loss, "own_loss": own, "fooled": fooled.detach()}
+
+
+def test_an_objectives_own_networks_are_trained_by_their_own_loss_alone(fit_with):
+    def trained(lr: float, gamma: float) -> VAEModule:
+        torch.manual_seed(1)
+        vae = mlp(Adversarial(gamma, lr), optimizer=lambda p: torch.optim.SGD(p, lr=0.1))
+        fit_with(max_epochs=1, limit_train_batches=1).fit(vae, DataLoader(X, 12))
+        return vae
+
+    still, moved, unweighed = trained(0.0, 1.0), trained(0.1, 1.0), trained(0.1, 0.0)
+    torch.testing.assert_close(still.encoder.state_dict(), moved.encoder.state_dict())
+    z_mean = (still.objective.critic.weight - moved.objective.critic.weight) / 0.1
+    # The gradient of mean(critic(0)) - mean(critic(z)) is -mean(z), whatever the VAE's own loss.
+    weight = unweighed.objective.critic.weight
+    torch.testing.assert_close((still.objective.critic.weight - weight) / 0.1, z_mean)
+    assert z_mean.norm() > 0
+    assert not torch.equal(still.encoder.linears[0].weight, unweighed.encoder.linears[0].weight)
+
+
+def test_with_two_optimizers_everything_else_is_the_same(fit_with, tmp_path):
+    vae = mlp(Adversarial(), lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5))
+    annealing = Anneal("objective.gamma", Linear(0, 1, over=6), unit="step")
+    callbacks = [annealing, ModelCheckpoint(tmp_path, "run")]
+    trainer = fit_with(max_epochs=2, callbacks=callbacks)
+    trainer.fit(vae, DataLoader(X, 4), DataLoader(X, 4))
+    assert vae.objective.gamma == pytest.approx(5 / 6)
+    first, second = vae.optimizers()
+    assert first.param_groups[0]["lr"] == 1e-3 / 4
+    held = [len(o.param_groups[0]["params"]) for o in (first, second)]
+    assert held == [8, 2]
+    assert {"train/own_loss", "train/fooled", "val/own_loss"} <= set(trainer.callback_metrics)
+    saved = torch.load(tmp_path / "run.ckpt", weights_only=True)
+    assert saved["lightning_vae"]["coefficients"] == {"objective.gamma": pytest.approx(5 / 6)}
+    assert "objective.critic.weight" in saved["state_dict"]
+    resumed = mlp(Adversarial(), lr_scheduler=lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5))
+    again = Anneal("objective.gamma", Linear(0, 1, over=6), unit="step")
+    fit_with(max_epochs=3, callbacks=[again]).fit(
+        resumed, DataLoader(X, 4), ckpt_path=tmp_path / "run.ckpt"
+    )
+    assert resumed.objective.gamma == 1.0
+    assert resumed.optimizers()[0].param_groups[0]["lr"] == 1e-3 / 8
+
+
+def test_a_plateau_is_watched_with_two_optimizers_too(fit_with):
+    def plateau(optimizer):
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", patience=0)
+
+    still = {"optimizer": lambda p: torch.optim.SGD(p, lr=0.0)}
+    vae = mlp(Adversarial(lr=0.0), lr_scheduler=plateau, **still)
+    trainer = fit_with(max_epochs=3)
+    trainer.fit(vae, DataLoader(X, 4), DataLoader(X, 4))
+    assert trainer.lr_scheduler_configs[0].scheduler.last_epoch == 3
+    assert trainer.lr_scheduler_configs[0].scheduler.best == trainer.callback_metrics["val/elbo"]
+    with pytest.raises(ValueError, match="watches 'val/elbo', which is not logged"):
+        fit_with(max_epochs=1).fit(mlp(Adversarial(), lr_scheduler=plateau), DataLoader(X, 4))
+
+
+# ---- low precision ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_in_low_precision_the_elbo_is_that_of_full(fit_with, precision):
+    """A thousand pixels and a mean over many examples, which bfloat16 gives three digits."""
+    x = torch.rand(64, 32 * 32)
+    torch.manual_seed(2)
+    encoder, decoder = MLPEncoder((1024,), 4, hidden=(8,)), MLPDecoder((1024,), 4, hidden=(8,))
+    vae = VAEModule(encoder, decoder, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
+    full = fit_with().validate(vae, DataLoader(x, 16), verbose=False)[0]
+    trainer = fit_with(precision=precision, max_epochs=1)
+    low = trainer.validate(vae, DataLoader(x, 16), verbose=False)[0]
+    assert low["val/elbo"] == pytest.approx(full["val/elbo"], rel=2e-4)
+    trainer.fit(vae, DataLoader(x, 16))
+    output = vae(x.to(vae.dtype))
+    assert output.distortion.dtype == output.rate.dtype == output.elbo.dtype == torch.float32
+    assert vae.sample(3).shape == (3, 1024)
+
+
 # ---- optimisers ----------------------------------------------------------------------------------------
 
 
@@ -494,44 +742,6 @@ def test_several_spaces_are_remembered_too(fit_with, tmp_path):
     assert TwoSpaces.load_from_checkpoint(path).sample(3).shape == (3, 4)
 
 
-def test_a_loaded_module_keeps_its_coefficients_and_says_so_once(fit_with, tmp_path):
-    annealing = BetaAnnealing(Linear(0.25, 1, over=10))
-    path = saved_run(fit_with, tmp_path, Subclassed(), annealing)
-    with pytest.warns(
-        UserWarning, match=r"beta=0.25 from the checkpoint \(the module had 1.0\)"
-    ) as w:
-        vae = Subclassed.load_from_checkpoint(path)
-    assert len([x for x in w if "goes on with" in str(x.message)]) == 1
-    assert vae.objective.beta == 0.25
-
-
-@pytest.mark.filterwarnings("ignore:.*goes on with.*")
-@pytest.mark.parametrize("method", ["validate", "test"])
-def test_an_evaluated_checkpoint_brings_its_coefficients(fit_with, tmp_path, method):
-    path = saved_run(fit_with, tmp_path, Subclassed(), BetaAnnealing(0.25))
-    vae = Subclassed()
-    trainer = fit_with()
-    getattr(trainer, method)(vae, DataLoader(X, 4), ckpt_path=path, verbose=False)
-    assert vae.objective.beta == 0.25
-    metrics = {k.partition("/")[2]: v.item() for k, v in trainer.callback_metrics.items()}
-    assert metrics["loss"] == pytest.approx(metrics["distortion"] + 0.25 * metrics["rate"])
-
-
-def test_a_coefficient_given_to_the_constructor_wins_and_says_so(fit_with, tmp_path):
-    path = saved_run(fit_with, tmp_path, mlp(), BetaAnnealing(0.25))
-    vae = mlp(ELBO(beta=4.0))
-    with pytest.warns(UserWarning, match=r"beta=4.0 as given \(the checkpoint had 0.25\)"):
-        vae.on_load_checkpoint(torch.load(path, weights_only=True))
-    assert vae.objective.beta == 4.0
-
-
-def test_an_unchanged_coefficient_is_not_worth_a_warning(fit_with, tmp_path):
-    path = saved_run(fit_with, tmp_path, Subclassed())
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*goes on with.*")
-        Subclassed.load_from_checkpoint(path)
-
-
 class _Other(Objective):
     gamma = Coefficient[float]()
 
@@ -552,6 +762,18 @@ def test_another_objective_or_an_older_checkpoint_loads_too(fit_with, tmp_path):
     assert other.objective.gamma == 2.0
     del checkpoint["lightning_vae"]
     mlp().on_load_checkpoint(checkpoint)
+
+
+class StandardByItself(Subclassed):
+    def __init__(self) -> None:
+        super().__init__()
+        self.prior = Beta12()
+
+
+def test_a_prior_of_a_subclass_is_not_taken_for_the_default(fit_with, tmp_path):
+    path = saved_run(fit_with, tmp_path, StandardByItself())
+    assert torch.load(path, weights_only=True)["lightning_vae"]["latent_shapes"] is None
+    assert isinstance(StandardByItself.load_from_checkpoint(path).prior, Beta12)
 
 
 def test_weight_averaging_and_low_precision_do_not_blur_a_coefficient(fit_with):

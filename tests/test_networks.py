@@ -10,8 +10,7 @@ from torch import nn
 
 from lightning_vae import networks
 from lightning_vae.distributions import Bernoulli, DiagonalGaussian
-from lightning_vae.latents import distortion
-from lightning_vae.likelihoods import Gaussian, Likelihood
+from lightning_vae.likelihoods import Gaussian, Likelihood, distortion
 from lightning_vae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 IMAGES = [(1, 28, 28), (1, 64, 64), (3, 64, 64), (3, 32, 32), (1, 17, 31), (2, 33, 16), (1, 29, 45)]

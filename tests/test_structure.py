@@ -25,11 +25,12 @@ from lightning_vae import data, distributions, likelihoods, networks, priors
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_vae"
 
-# Left to right, as in the design; a module imports only from its left.
+# Left to right, as in the design; a file imports only from its left. Lightning begins with what
+# the module is built on.
 LAYERS = [
-    {"schedules"},
-    {"distributions"},
-    {"divergences", "likelihoods"},
+    {"schedules", "coefficients"},
+    {"distributions", "checkpoints"},
+    {"divergences", "likelihoods", "posteriors"},
     {"priors", "networks"},
     {"latents"},
     {"objectives"},
@@ -161,7 +162,7 @@ def test_imports_point_one_way(path):
 def test_nothing_left_of_the_module_imports_lightning(path):
     depth = next(i for i, layer in enumerate(LAYERS) if room(path) in layer)
     packages = {name.split(".")[0] for name in imports(path)}
-    if depth <= 5:
+    if depth < LAYERS.index({"clock", "hyperparameters", "optimizers"}):
         assert not packages & {"lightning", "pytorch_lightning"}
     if room(path) == "schedules":
         assert not packages & {"torch", "numpy"}

@@ -53,6 +53,7 @@ def fit(folder: Path, callbacks: list[Callback], name: str) -> None:
     trainer.fit(vae, DataLoader(data, 4), DataLoader(data, 4))
     result = {
         "seen": vae.seen,
+        "train/elbo": trainer.callback_metrics["train/elbo"].item(),
         "elbo": trainer.callback_metrics["val/elbo"].item(),
         "weights": [p.sum().item() for p in vae.parameters()],
     }

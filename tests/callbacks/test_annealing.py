@@ -648,7 +648,7 @@ def test_a_checkpoint_needs_no_pickle_and_the_callback_need_not_be_there(fit_wit
     trainer = fit_with(max_epochs=1, callbacks=[cycles, saves])
     trainer.fit(Seen(), batches(4))
     saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)
-    assert saved["lightning_vae"]["coefficients"]["beta"] == 1.0
+    assert saved["lightning_vae"]["coefficients"]["objective.beta"] == 1.0
     assert saved["callbacks"][cycles.state_key] == {"events": [("stop", 0.0, None)]}
     bare = Seen()
     with pytest.warns(UserWarning, match="Please add the following callbacks"):
