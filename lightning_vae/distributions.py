@@ -145,7 +145,7 @@ def _log_variance(normal: Normal) -> Tensor:
 
 @register_kl(DiagonalGaussian, StandardGaussian)
 def _kl_diagonal_standard(q: DiagonalGaussian, p: StandardGaussian) -> Tensor:
-    return 0.5 * (_excess(q.log_variance) + q.loc.square())
+    return 0.5 * torch.addcmul(_excess(q.log_variance), q.loc, q.loc)
 
 
 @register_kl(DiagonalGaussian, DiagonalGaussian)
@@ -179,7 +179,9 @@ class Bernoulli(BinaryBernoulli):
     support = constraints.unit_interval  # type: ignore[assignment]
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
-        super().__init__(logits=logits, validate_args=validate_args)
+        # Not torch's own constructor, which broadcasts the one argument: two views, one backwards.
+        self.is_scalar, self.logits, self._param = False, logits, logits
+        Distribution.__init__(self, logits.shape, validate_args=validate_args)
 
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
