@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lightning_vae.distributions import at_least_float32
+
 __all__ = ["Latent", "RunningRate", "VAEOutput"]
 
 
@@ -83,10 +85,10 @@ class RunningRate:
         self.examples = 0
 
     def update(self, output: VAEOutput) -> None:
-        batch_dims = output.distortion.dim()
-        rates = [latent.rate.detach().flatten(0, batch_dims - 1) for latent in output.latents]
+        batch_dims = tuple(range(output.distortion.dim()))
         # A sum in bfloat16 stops growing at 256.
-        sums = [r.sum(0, dtype=torch.promote_types(r.dtype, torch.float32)) for r in rates]
+        rates = [at_least_float32(latent.rate.detach()) for latent in output.latents]
+        sums = [rate.sum(batch_dims) for rate in rates]
         self.sums = tuple(map(torch.add, self.sums, sums)) or tuple(sums)
         self.examples += output.distortion.numel()
 

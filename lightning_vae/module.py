@@ -277,7 +277,7 @@ class VAEModule(LightningModule):
         if len(output.latents) > 1:
             means = {f"rate/{g}": rate.detach().mean() for g, rate in enumerate(output.rates)}
             parts = {**parts, **means}
-        return {**parts, "elbo": -parts["distortion"] - parts["rate"]}
+        return parts
 
     # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -289,7 +289,7 @@ class VAEModule(LightningModule):
             terms["own_loss"] = terms["own_loss"].detach()
         trainer = self._trainer
         if trainer is not None and clock.writes_step(trainer, batch_idx):
-            scalars = _everywhere({f"train/{key}": value for key, value in terms.items()})
+            scalars = _everywhere(_named("train", terms))
             clock.write(trainer, scalars)
             clock.show(trainer, {"train/elbo": scalars["train/elbo"]})
         return terms
@@ -299,7 +299,7 @@ class VAEModule(LightningModule):
         with self._seeded(batch_idx, dataloader_idx):
             output = self._pass(batch)
         getattr(self, f"{stage}_rate").update(output)
-        terms = {f"{stage}/{key}": value.detach() for key, value in self._terms(output).items()}
+        terms = _named(stage, self._terms(output))
         headline, examples = f"{stage}/elbo", len(output.x)
         self.log(headline, terms.pop(headline), batch_size=examples, sync_dist=True, prog_bar=True)
         self.log_dict(terms, batch_size=examples, sync_dist=True)
@@ -488,9 +488,15 @@ def _repeat(value: Any, samples: int, batch: int) -> Any:
     return value.repeat(samples, *[1] * (value.dim() - 1))
 
 
+def _named(stage: str, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is logged: the terms and the ELBO, β = 1 and no floor, under their keys."""
+    elbo = -terms["distortion"] - terms["rate"]
+    return {f"{stage}/{key}": value.detach() for key, value in {**terms, "elbo": elbo}.items()}
+
+
 def _everywhere(terms: Mapping[str, Tensor]) -> dict[str, float]:
     """The means over all ranks, read off the device in one go."""
-    values = torch.stack([value.detach() for value in terms.values()])
+    values = torch.stack(list(terms.values()))
     return dict(zip(terms, mean_over_ranks(values).tolist(), strict=True))
 
 
