@@ -9,14 +9,15 @@ the step whose loss it entered.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_vae import clock
+from lightning_vae.callbacks.cycling import Event, begun, cycling
 from lightning_vae.callbacks.targets import Target, find
 from lightning_vae.schedules import Cyclic, Linear, Schedule, as_schedule
 
@@ -292,38 +293,6 @@ class CapacityAnnealing(_CoefficientAnnealing):
     coefficient = "capacity"
 
 
-class Event(NamedTuple):
-    """A call of ``stop_cycling`` or ``start_cycling``."""
-
-    kind: Literal["stop", "start"]
-    called: float  # t of the step before which, or in which, the call came
-    origin: float | None = None  # where "start" begins to count: the first t after the call
-
-
-def cycling(schedule: Cyclic, events: Iterable[Event], t: float) -> float:
-    r"""The value of finite cycles at time t, after events.
-
-    A stop lets the running cycle finish and holds its end; a start, once it is held, counts the
-    cycles anew, and before that undoes the stop.
-
-    >>> cycles = Cyclic(Linear(0, 1, over=10), period=10, cycles=4)
-    >>> events = [Event("stop", 15), Event("start", 30, 31)]
-    >>> [cycling(cycles, events, t) for t in (15, 20, 30, 31, 36)]
-    [0.5, 1.0, 1.0, 0.0, 0.5]
-    """
-    origin, held = 0.0, schedule.duration
-    for event in events:
-        if t < (event.called if event.origin is None else event.origin):
-            break
-        if event.kind == "stop" and event.called < held:
-            finished = math.floor((event.called - origin) / schedule.period + 1e-9)
-            held = min(held, origin + (finished + 1) * schedule.period)
-        elif event.kind == "start" and event.origin is not None:
-            origin = event.origin if event.origin >= held else origin
-            held = origin + schedule.duration
-    return schedule(schedule.duration if t >= held else t - origin)
-
-
 class CyclicalAnnealing(_CoefficientAnnealing):
     r"""Move β in cycles: in each a ramp from start to stop, then stop until the next.
 
@@ -406,11 +375,5 @@ class CyclicalAnnealing(_CoefficientAnnealing):
     @override
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
         t = self.time(trainer, batch_idx)
-        self.events = [_begun(event, t) for event in self.events]
+        self.events = [begun(event, t) for event in self.events]
         super()._apply(trainer, batch_idx)
-
-
-def _begun(event: Event, t: float) -> Event:
-    """A start counts from the first t after its call."""
-    waits = event.kind == "start" and event.origin is None
-    return event._replace(origin=t) if waits and t > event.called else event
