@@ -30,8 +30,8 @@ def begun(event: Event, t: float) -> Event:
 def cycling(schedule: Cyclic, events: Iterable[Event], t: float) -> float:
     r"""The value of finite cycles at time t, after events.
 
-    A stop lets the running cycle finish and holds its end; a start, once it is held, counts the
-    cycles anew, and before that undoes the stop.
+    A stop lets the running cycle finish and holds its end. A start that is called while it is held
+    counts the cycles anew; one that is called before that undoes the stop, and changes nothing else.
 
     >>> from lightning_vae.schedules import Linear
     >>> cycles = Cyclic(Linear(0, 1, over=10), period=10, cycles=4)
@@ -39,14 +39,17 @@ def cycling(schedule: Cyclic, events: Iterable[Event], t: float) -> float:
     >>> [cycling(cycles, events, t) for t in (15, 20, 30, 31, 36)]
     [0.5, 1.0, 1.0, 0.0, 0.5]
     """
+    # A time that misses an edge by a rounding is on it, as everywhere in schedules.
+    edge = 1e-9 * schedule.period
     origin, held = 0.0, schedule.duration
     for event in events:
         if t < (event.called if event.origin is None else event.origin):
             break
-        if event.kind == "stop" and event.called < held:
-            finished = math.floor((event.called - origin) / schedule.period + 1e-9)
+        is_held = event.called > held - edge
+        if event.kind == "stop" and not is_held:
+            finished = math.floor((event.called - origin + edge) / schedule.period)
             held = min(held, origin + (finished + 1) * schedule.period)
         elif event.kind == "start" and event.origin is not None:
-            origin = event.origin if event.origin >= held else origin
+            origin = event.origin if is_held else origin
             held = origin + schedule.duration
-    return schedule(schedule.duration if t >= held else t - origin)
+    return schedule(schedule.duration if t > held - edge else t - origin)
