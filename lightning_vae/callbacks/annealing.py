@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.callbacks.cycling import Event, begun, cycling
+from lightning_vae.callbacks.printing import as_written
 from lightning_vae.callbacks.targets import Target, find
 from lightning_vae.schedules import Cyclic, Linear, Schedule, as_schedule
 
@@ -77,9 +78,8 @@ class Anneal(Callback):
         if glide and unit != "epoch":
             raise ValueError(f"glide moves within epochs: drop it with unit={unit!r}.")
         self.target, self.schedule = target, as_schedule(schedule)
-        self.unit, self.glide = unit, glide
+        self.unit, self.glide, self.name, self.enabled = unit, glide, name, enabled
         self.key = f"schedule/{name or target.removeprefix('objective.')}"
-        self.enabled = enabled
         self.length: int | None = None  # optimizer steps of the fit, for unit="run"
         self._saved_length: int | None = None  # the same in the checkpoint resumed from
         self._found: Target | None = None
@@ -87,8 +87,7 @@ class Anneal(Callback):
         self._last_written: tuple[int | None, float | None] = (None, None)
 
     def __repr__(self) -> str:
-        glide = ", glide=True" if self.glide else ""
-        return f"{type(self).__name__}({self.target!r}, {self.schedule}, unit={self.unit!r}{glide})"
+        return as_written(self)
 
     def value(self, t: float) -> float:
         """The value at time t, in the callback's unit."""
@@ -341,6 +340,8 @@ class CyclicalAnnealing(_CoefficientAnnealing):
             raise ValueError(f"period is needed with unit={unit!r}: the length of a cycle in it.")
         if not isinstance(cycles, int) or cycles < 1:
             raise ValueError(f"cycles must be a whole number of at least 1, got {cycles!r}.")
+        self.cycles, self.ratio, self.period = cycles, ratio, period
+        self.start, self.stop, self.shape = start, stop, shape
         length = 1 / cycles if period is None else period
         self.cyclic = Cyclic(shape(start, stop, ratio * length), period=length, cycles=cycles)
         self.events: list[Event] = []

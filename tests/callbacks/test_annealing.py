@@ -664,3 +664,69 @@ def test_a_step_schedule_from_the_look_ahead_leaves_no_trace(fit_with):
         vae, batches(3)
     )
     assert next(beta for _, beta in vae.seen.values()) == 0.3
+
+
+# ---- how it prints ---------------------------------------------------------------------------------
+
+PRINTED = {
+    Anneal: {
+        "Anneal('kl', Linear(0, 1, over=5))": Anneal("kl", Linear(0, 1, over=5)),
+        "Anneal('loss.kl', Constant(0.5), unit='step', name='kl', enabled=False)": Anneal(
+            "loss.kl", 0.5, unit="step", name="kl", enabled=False
+        ),
+    },
+    BetaAnnealing: {
+        "BetaAnnealing(Constant(0, over=2) >> Cosine(0, 1, over=5), glide=True)": BetaAnnealing(
+            Constant(0, over=2) >> Cosine(0, 1, over=5), glide=True
+        ),
+    },
+    FreeBitsAnnealing: {
+        "FreeBitsAnnealing(Constant(0.25), enabled=False)": FreeBitsAnnealing(0.25, enabled=False),
+    },
+    CapacityAnnealing: {
+        "CapacityAnnealing(Linear(0, 25, over=9), unit='step')": CapacityAnnealing(
+            Linear(0, 25, over=9), "step"
+        ),
+    },
+    CyclicalAnnealing: {
+        "CyclicalAnnealing()": CyclicalAnnealing(),
+        "CyclicalAnnealing(cycles=2, shape=Cosine, unit='epoch', period=10)": CyclicalAnnealing(
+            2, shape=Cosine, unit="epoch", period=10
+        ),
+        "CyclicalAnnealing(ratio=1.0, start=0.1, stop=4, enabled=False)": CyclicalAnnealing(
+            ratio=1.0, start=0.1, stop=4, enabled=False
+        ),
+    },
+}
+
+
+def configuration(annealing: Anneal) -> dict:
+    names = ("target", "schedule", "unit", "glide", "key", "enabled", "shape", "period")
+    return {name: vars(annealing)[name] for name in names if name in vars(annealing)}
+
+
+@pytest.mark.parametrize(
+    ("written", "annealing"), [row for rows in PRINTED.values() for row in rows.items()]
+)
+def test_prints_as_it_is_written(written, annealing):
+    assert repr(annealing) == written
+    again = eval(written)
+    assert type(again) is type(annealing)
+    assert configuration(again) == configuration(annealing)
+
+
+def test_every_callback_prints_as_it_is_written():
+    assert set(PRINTED) == {Anneal, *subclasses(Anneal)}
+
+
+def subclasses(cls: type) -> list[type]:
+    below = [each for sub in cls.__subclasses__() for each in [sub, *subclasses(sub)]]
+    return [c for c in below if c.__module__.startswith("lightning_vae.") and c.__name__[0] != "_"]
+
+
+def test_a_subclass_with_arguments_of_its_own_prints_too():
+    class To(BetaAnnealing):
+        def __init__(self, top: float, over: float = 5) -> None:
+            super().__init__(Linear(0, top, over))
+
+    assert repr(To(2)) == "To(top=..., over=...)", "it does not keep them"
