@@ -64,6 +64,9 @@ class Anneal(Callback):
     Anneal('kl_weight', Linear(0, 1, over=1000), unit='step')
     """
 
+    length: int | None  # optimizer steps of the fit, for unit="run"
+    _t: float | None  # the time last applied
+
     def __init__(
         self,
         target: str,
@@ -80,11 +83,10 @@ class Anneal(Callback):
         self.target, self.schedule = target, as_schedule(schedule)
         self.unit, self.glide, self.name, self.enabled = unit, glide, name, enabled
         self.key = f"schedule/{name or target.removeprefix('objective.')}"
-        self.length: int | None = None  # optimizer steps of the fit, for unit="run"
-        self._saved_length: int | None = None  # the same in the checkpoint resumed from
         self._found: Target | None = None
-        self._t = 0.0
+        self._fits = True  # False while a checkpoint is only looked at
         self._last_written: tuple[int | None, float | None] = (None, None)
+        self._forget()
 
     def __repr__(self) -> str:
         return as_written(self)
@@ -98,10 +100,20 @@ class Anneal(Callback):
         if self.unit == "epoch":
             done = clock.within_epoch(trainer, batch_idx) if self.glide else 0.0
             return trainer.current_epoch + done
-        steps = clock.optimizer_steps(trainer)
-        return float(steps) if self.length is None else steps / self.length
+        if self.unit == "step":
+            return float(clock.optimizer_steps(trainer))
+        if self.length is None:
+            raise RuntimeError(f"the length of the run in {self} is known from on_train_start on.")
+        return clock.optimizer_steps(trainer) / self.length
 
     # ---- hooks -------------------------------------------------------------------------------------
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._fits = stage == "fit"
+        # A trainer that has done no step begins anew; what it resumes is loaded after this hook.
+        if self._fits and trainer.global_step == 0:
+            self._forget()
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -156,9 +168,27 @@ class Anneal(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._saved_length = checkpoint.get(_LENGTHS, {}).get(self.target)
+        # Lightning loads callbacks to validate and to test, too.
+        if self._fits:
+            self._forget()
+            self.length = checkpoint.get(_LENGTHS, {}).get(self.target)
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._found = None
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        self._found = None
 
     # ---- private -----------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """What belongs to one run, and not to the next with the same callback."""
+        self.length = None
+        self._t = None
 
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
         self._t = self.time(trainer, batch_idx)
@@ -193,11 +223,10 @@ class Anneal(Callback):
 
     def _settle_length(self, trainer: Trainer) -> None:
         if self.unit == "run":
-            saved, self._saved_length = self._saved_length, None
-            self.length = clock.run_length(trainer, self)
-            if saved not in (None, self.length):
+            before, self.length = self.length, clock.run_length(trainer, self)
+            if before not in (None, self.length):
                 rank_zero_warn(
-                    f"{self} was saved in a run of {saved} steps and goes on in one of "
+                    f"{self} began in a run of {before} steps and goes on in one of "
                     f"{self.length}: its fraction of the run, and so its value, jumps."
                 )
         if self.glide and not math.isfinite(trainer.num_training_batches):
@@ -300,7 +329,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     The last cycle holds. From the next step on, ``stop_cycling()`` lets the running cycle finish
     and hold, and ``start_cycling()`` restarts held cycles; both are kept in the checkpoint. Under
-    DDP call them on every rank.
+    DDP call them on every rank. A fit with a new Trainer begins without them.
 
     Args:
         cycles: M, the number of cycles.
@@ -310,10 +339,11 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         shape: The ramp, made as ``shape(start, stop, over)``: Linear, Cosine, Sigmoid.
         unit: What t counts. With ``"run"`` the cycles fill the fit.
         period: The length of a cycle in that unit; needed for ``"epoch"`` and ``"step"``.
-        enabled: False leaves β alone.
+        enabled: False leaves β alone, whatever is called.
 
     Raises:
         ValueError: if cycles or ratio are out of range, or a period is missing.
+        RuntimeError: if ``stop_cycling`` or ``start_cycling`` is called before training begins.
 
     Source: Fu et al. 2019, equations 6-7 (M = 4, R = 0.5).
 
@@ -322,6 +352,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
     """
 
     coefficient = "beta"
+    events: list[Event]
 
     def __init__(
         self,
@@ -344,16 +375,15 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         self.start, self.stop, self.shape = start, stop, shape
         length = 1 / cycles if period is None else period
         self.cyclic = Cyclic(shape(start, stop, ratio * length), period=length, cycles=cycles)
-        self.events: list[Event] = []
         super().__init__(self.cyclic, unit, enabled=enabled)
 
     def stop_cycling(self) -> None:
         """Let the running cycle finish, and hold its end."""
-        self.events.append(Event("stop", self._t))
+        self._call("stop")
 
     def start_cycling(self) -> None:
         """Restart at the next step if held; before that, cancel a pending stop and change nothing."""
-        self.events.append(Event("start", self._t))
+        self._call("start")
 
     @override
     def value(self, t: float) -> float:
@@ -371,10 +401,26 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.events = [Event(*event) for event in state_dict["events"]]
+        if self._fits:
+            self.events = [Event(*event) for event in state_dict["events"]]
 
     @override
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
         t = self.time(trainer, batch_idx)
         self.events = [begun(event, t) for event in self.events]
         super()._apply(trainer, batch_idx)
+
+    @override
+    def _forget(self) -> None:
+        super()._forget()
+        self.events = []
+
+    def _call(self, kind: Literal["stop", "start"]) -> None:
+        if not self.enabled:
+            return
+        if self._t is None:
+            raise RuntimeError(
+                f"{kind}_cycling() counts from a step of the run, and none has begun; call it from "
+                f"on_train_batch_start on, in a hook of the module or of a callback."
+            )
+        self.events.append(Event(kind, self._t))

@@ -503,7 +503,7 @@ def test_under_accumulation_the_loss_is_written_once_a_step(fit_with, tmp_path):
 def test_a_rewind_with_the_same_callback_forgets_later_events(fit_with, tmp_path):
     cycles = CyclicalAnnealing(cycles=4, ratio=1.0, unit="step", period=4)
     saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
-    callbacks = [cycles, Switch(cycles, {9: "stop_cycling"}), saves]
+    callbacks = [cycles, Switch({9: "stop_cycling"}), saves]
     fit_with(max_epochs=4, callbacks=callbacks).fit(Seen(), batches(4))
     assert cycles.events
     vae = Seen()
@@ -550,20 +550,21 @@ def test_cycles_fill_the_run(fit_with):
 class Switch(Callback):
     """Call stop_cycling and start_cycling at given steps, before or after the step."""
 
-    def __init__(self, cycles: CyclicalAnnealing, calls: dict[int, str], after: bool = True):
-        self.cycles, self.calls, self.after = cycles, calls, after
+    def __init__(self, calls: dict[int, str], after: bool = True):
+        self.calls, self.after = calls, after
 
     def on_train_batch_end(self, trainer, *_):
         if self.after:
-            self._call(trainer.global_step - 1)
+            self._call(trainer, trainer.global_step - 1)
 
     def on_train_batch_start(self, trainer, *_):
         if not self.after:
-            self._call(trainer.global_step)
+            self._call(trainer, trainer.global_step)
 
-    def _call(self, step: int) -> None:
+    def _call(self, trainer, step: int) -> None:
         if step in self.calls:
-            getattr(self.cycles, self.calls[step])()
+            [cycles] = [c for c in trainer.callbacks if isinstance(c, CyclicalAnnealing)]
+            getattr(cycles, self.calls[step])()
 
 
 CALLS = {
@@ -589,7 +590,7 @@ def test_cycling_can_be_stopped_and_started_and_survives_a_resume(fit_with, tmp_
         cycles = CyclicalAnnealing(cycles=6, ratio=1.0, unit="step", period=4)
         saves = ModelCheckpoint(tmp_path / "saved", "{step}", every_n_train_steps=1, save_top_k=-1)
         vae = Seen()
-        trainer = fit_with(max_epochs=6, callbacks=[cycles, Switch(cycles, calls, after), saves])
+        trainer = fit_with(max_epochs=6, callbacks=[cycles, Switch(calls, after), saves])
         trainer.fit(vae, batches(4), ckpt_path=ckpt_path)
         return [beta for _, beta in vae.seen.values()], dict(vae.seen)
 
@@ -603,13 +604,141 @@ def test_cycling_can_be_stopped_and_started_and_survives_a_resume(fit_with, tmp_
 def test_a_restart_waits_for_the_next_epoch_where_epochs_are_counted(fit_with):
     cycles = CyclicalAnnealing(cycles=2, ratio=1.0, unit="epoch", period=2)
     vae = Seen()
-    trainer = fit_with(max_epochs=8, callbacks=[cycles, Switch(cycles, {21: "start_cycling"})])
+    trainer = fit_with(max_epochs=8, callbacks=[cycles, Switch({21: "start_cycling"})])
     trainer.fit(vae, batches(4))
     per_epoch = [vae.seen[epoch, 3][1] for epoch in range(8)]
     assert per_epoch == [0, 0.5, 0, 0.5, 1, 1, 0, 0.5]
 
 
+# ---- what a run leaves behind ------------------------------------------------------------------------
+
+
+def quarters(vae: Seen) -> list[float]:
+    return [4 * beta for _, beta in vae.seen.values()]
+
+
+def steps_of_four(**kwargs) -> CyclicalAnnealing:
+    return CyclicalAnnealing(cycles=6, ratio=1.0, unit="step", period=4, **kwargs)
+
+
+def test_a_new_trainer_forgets_the_calls_of_the_last_run(fit_with):
+    cycles, switch = steps_of_four(), Switch({5: "stop_cycling"})
+    fit_with(max_epochs=3, callbacks=[cycles, switch]).fit(Seen(), batches(4))
+    assert len(cycles.events) == 1
+    vae = Seen()
+    fit_with(max_epochs=3, callbacks=[cycles]).fit(vae, batches(4))
+    assert quarters(vae) == [*range(4)] * 3
+
+
+def test_the_same_trainer_goes_on_with_its_calls(fit_with):
+    cycles, vae = steps_of_four(), Seen()
+    trainer = fit_with(max_epochs=2, callbacks=[cycles, Switch({5: "stop_cycling"})])
+    trainer.fit(vae, batches(4))
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(vae, batches(4))
+    assert quarters(vae) == [*range(4), *range(4), *[4] * 4]
+    cycles.start_cycling()
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(vae, batches(4))
+    assert quarters(vae)[12:] == [*range(4)], "a call between fits counts from the next step"
+
+
+def test_a_resume_with_the_same_callback_keeps_its_calls(fit_with, tmp_path):
+    cycles = steps_of_four()
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    callbacks = [cycles, Switch({5: "stop_cycling"}), saves]
+    fit_with(max_epochs=3, callbacks=callbacks).fit(Seen(), batches(4))
+    vae = Seen()
+    trainer = fit_with(max_epochs=3, callbacks=[cycles])
+    trainer.fit(vae, batches(4), ckpt_path=tmp_path / "step=7.ckpt")
+    assert quarters(vae) == [3, 4, 4, 4, 4]
+
+
+def test_a_checkpoint_without_the_calls_forgets_them(fit_with, tmp_path):
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    fit_with(max_epochs=1, callbacks=[saves]).fit(Seen(), batches(4))
+    cycles, vae = steps_of_four(), Seen()
+    trainer = fit_with(max_epochs=2, callbacks=[cycles, Switch({1: "stop_cycling"})])
+    trainer.fit(Seen(), batches(4))
+    trainer.callbacks = [cycles]
+    with pytest.warns(UserWarning, match="Please add the following callbacks"):
+        trainer.fit(vae, batches(4), ckpt_path=tmp_path / "step=4.ckpt")
+    assert quarters(vae) == [*range(4)]
+
+
+def test_a_look_at_another_checkpoint_changes_nothing(fit_with, tmp_path):
+    cycles, vae = steps_of_four(), Seen()
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    switch = Switch({5: "stop_cycling"})
+    trainer = fit_with(max_epochs=2, callbacks=[cycles, switch, saves])
+    trainer.fit(vae, batches(4))
+    trainer.validate(vae, batches(1), ckpt_path=tmp_path / "step=2.ckpt", verbose=False)
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(vae, batches(4))
+    assert quarters(vae)[8:] == [4] * 4
+
+
+@pytest.mark.parametrize("call", ["stop_cycling", "start_cycling"])
+def test_a_call_outside_of_a_run_is_refused(fit_with, call):
+    message = rf"{call}\(\) counts from a step.*call it from on_train_batch_start on"
+    cycles = CyclicalAnnealing()
+    with pytest.raises(RuntimeError, match=message):
+        getattr(cycles, call)()
+    fit_with(max_epochs=1, callbacks=[cycles]).fit(Seen(), batches(4))
+
+    class Early(Callback):
+        def on_sanity_check_start(self, *_):
+            getattr(cycles, call)()
+
+    again = fit_with(max_epochs=1, callbacks=[cycles, Early()], num_sanity_val_steps=1)
+    with pytest.raises(RuntimeError, match=message):
+        again.fit(Seen(), batches(4), batches(1))
+    assert cycles.events == []
+
+
+def test_a_call_of_a_disabled_callback_has_no_effect(fit_with):
+    cycles, vae = steps_of_four(enabled=False), Seen()
+    switch = Switch({1: "stop_cycling", 2: "start_cycling"})
+    fit_with(max_epochs=1, callbacks=[cycles, switch]).fit(vae, batches(4))
+    assert cycles.events == []
+    assert quarters(vae) == [4] * 4
+
+
+def test_a_callback_lets_go_of_the_module(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=4), unit="step")
+    fit_with(max_epochs=1, callbacks=[annealing]).fit(Seen(), batches(4))
+    assert not any(isinstance(held, nn.Module) for held in held_by(annealing))
+
+    class Fails(Callback):
+        def on_train_batch_end(self, *_):
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fit_with(max_epochs=1, callbacks=[annealing, Fails()]).fit(Seen(), batches(4))
+    assert not any(isinstance(held, nn.Module) for held in held_by(annealing))
+
+
+def held_by(annealing: Anneal) -> list:
+    found = [each for each in vars(annealing).values() if hasattr(each, "owner")]
+    return [target.owner for target in found]
+
+
 # ---- the length of the run ---------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_with_another_length_says_so(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    trainer = fit_with(max_epochs=1, callbacks=[annealing])
+    trainer.fit(Seen(), batches(4))
+    trainer.fit_loop.max_epochs = 2
+    with pytest.warns(UserWarning, match="began in a run of 4 steps and goes on in one of 8"):
+        trainer.fit(Seen(), batches(4))
+
+
+def test_a_fraction_of_the_run_is_not_known_before_it(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    with pytest.raises(RuntimeError, match="known from on_train_start on"):
+        annealing.time(fit_with(max_epochs=1))
 
 
 def test_a_run_resumed_with_another_length_says_so(fit_with, tmp_path):
@@ -620,14 +749,14 @@ def test_a_run_resumed_with_another_length_says_so(fit_with, tmp_path):
         trainer.fit(Seen(), batches(4), ckpt_path=ckpt_path)
 
     fit(2)
-    with pytest.warns(UserWarning, match="saved in a run of 8 steps and goes on in one of 16"):
+    with pytest.warns(UserWarning, match="began in a run of 8 steps and goes on in one of 16"):
         fit(4, tmp_path / "step=5.ckpt")
 
 
 def test_a_callback_used_again_in_another_run_says_nothing(fit_with):
     annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was saved in a run.*")
+        warnings.filterwarnings("error", message=".*began in a run.*")
         for epochs in (1, 2):
             fit_with(max_epochs=epochs, callbacks=[annealing]).fit(Seen(), batches(4))
 
@@ -644,8 +773,7 @@ def test_a_refused_schedule_leaves_the_value_as_it_was(fit_with):
 def test_a_checkpoint_needs_no_pickle_and_the_callback_need_not_be_there(fit_with, tmp_path):
     saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
     cycles = CyclicalAnnealing(cycles=2)
-    cycles.stop_cycling()
-    trainer = fit_with(max_epochs=1, callbacks=[cycles, saves])
+    trainer = fit_with(max_epochs=1, callbacks=[cycles, Switch({0: "stop_cycling"}), saves])
     trainer.fit(Seen(), batches(4))
     saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)
     assert saved["lightning_vae"]["coefficients"]["beta"] == 1.0
