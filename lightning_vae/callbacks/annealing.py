@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.callbacks.cycling import Event, begun, cycling
+from lightning_vae.callbacks.lookahead import extent, times
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.callbacks.targets import Target, find
 from lightning_vae.schedules import Cyclic, Linear, Schedule, as_schedule
@@ -33,7 +34,6 @@ __all__ = [
 Unit = Literal["epoch", "step", "run"]
 
 _LENGTHS = "lightning_vae_run_lengths"  # where a checkpoint keeps them, by target
-_LOOK_AHEAD = 256  # how many values of a schedule are tried before the first batch
 
 
 class Anneal(Callback):
@@ -52,8 +52,8 @@ class Anneal(Callback):
 
     Raises:
         ValueError: before the first batch, if the target does not exist or is not a number, has
-            a second owner, would be given a value that is not legal, or t is not defined: glide
-            and ``"run"`` need a known length.
+            a second owner, would be given a value that is not legal (up to a thousand values of
+            the fit are tried), or t is not defined: glide and ``"run"`` need a known length.
 
     ``"epoch"`` has one exception to exact resume, which is Lightning's own: from a checkpoint
     saved at an epoch's end without validation under ``max_steps``, ``current_epoch`` turns over
@@ -171,7 +171,8 @@ class Anneal(Callback):
         # Lightning loads callbacks to validate and to test, too.
         if self._fits:
             self._forget()
-            self.length = checkpoint.get(_LENGTHS, {}).get(self.target)
+            if self.unit == "run":
+                self.length = checkpoint.get(_LENGTHS, {}).get(self.target)
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -191,14 +192,23 @@ class Anneal(Callback):
         self._t = None
 
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
-        self._t = self.time(trainer, batch_idx)
-        self._set(self.value(self._t))
+        t = self.time(trainer, batch_idx)
+        self._give(t)
+        self._t = t
 
-    def _set(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise ValueError(f"{self} gives {self.target} the value {value} at t={self._t:g}.")
+    def _give(self, t: float) -> float:
+        """Set the target to its value at t; what is not legal leaves it as it was."""
         assert self._found is not None
-        self._found.set(value)
+        try:
+            value = self.value(t)
+            if not math.isfinite(value):
+                raise ValueError(f"it must be finite, got {value}.")
+            self._found.set(value)
+        except (ArithmeticError, TypeError, ValueError) as reason:
+            raise ValueError(
+                f"{self} gives {self.target} no legal value at t={t:.9g}: {reason}"
+            ) from reason
+        return value
 
     def _write(self, trainer: Trainer) -> None:
         assert self._found is not None
@@ -236,25 +246,23 @@ class Anneal(Callback):
             )
 
     def _look_ahead(self, trainer: Trainer) -> None:
-        """Try values up to the end of the run: what is not legal is refused before any batch."""
+        """Try the values of the whole fit: what is not legal is refused before any batch."""
         assert self._found is not None
-        horizon, before = self._horizon(trainer), self._found.get()
+        before = self._found.get()
         try:
-            for i in range(_LOOK_AHEAD + 1):
-                self._t = horizon * i / _LOOK_AHEAD
-                self._set(self.value(self._t))
+            for t in self._times(trainer):
+                self._give(t)
         finally:
             self._found.set(before)
 
-    def _horizon(self, trainer: Trainer) -> float:
-        """How far t goes in this fit, where that is known; else one unit."""
-        if self.unit == "run":
-            return 1.0
-        epochs = max(trainer.max_epochs or 0, 0)
-        if self.unit == "epoch":
-            return float(max(epochs, 1))
-        batches = trainer.num_training_batches
-        return max(trainer.max_steps, epochs * batches if math.isfinite(batches) else 0, 1.0)
+    def _times(self, trainer: Trainer) -> list[float]:
+        """The times of the whole fit; where its end is not known, as far as the schedule goes."""
+        per_unit = clock.steps_an_epoch(trainer) if self.glide else self.length or 1
+        epochs, steps = clock.ends(trainer)
+        end = {"epoch": epochs, "step": steps, "run": 1.0}[self.unit]
+        if end == math.inf:
+            end = extent(self.schedule) + 1 / per_unit
+        return times(math.ceil(end * per_unit - 1e-9), per_unit)
 
 
 class _CoefficientAnnealing(Anneal):

@@ -243,8 +243,16 @@ REFUSED = {
     "a target without its owner": (Anneal("beta", 1.0), {}, "did you mean 'objective.beta'"),
     "a module as target": (Anneal("objective", 1.0), {}, "is a ELBO, but only a plain number"),
     "a place without a tuple": (Anneal("objective.beta.0", 1.0), {}, "does not exist"),
-    "nan, later in the run": (BetaAnnealing(NaNLater(), unit="run"), {}, "the value nan at t=0.6"),
-    "an illegal value": (BetaAnnealing(Linear(1, -1, over=2)), {}, "beta must be a finite number"),
+    "nan, later in the run": (
+        BetaAnnealing(NaNLater(), unit="run"),
+        {},
+        "it must be finite, got nan",
+    ),
+    "an illegal value": (
+        BetaAnnealing(Linear(1, -1, over=2)),
+        {"max_epochs": 3},
+        "no legal value at t=2: beta must be a finite number",
+    ),
     "run in an endless fit": (
         BetaAnnealing(Linear(0, 1, over=1), unit="run"),
         {"max_epochs": -1},
@@ -753,6 +761,16 @@ def test_a_run_resumed_with_another_length_says_so(fit_with, tmp_path):
         fit(4, tmp_path / "step=5.ckpt")
 
 
+def test_a_run_resumed_in_another_unit_counts_in_that(fit_with, tmp_path):
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    in_run = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    fit_with(max_epochs=2, callbacks=[in_run, saves]).fit(Seen(), batches(4))
+    in_steps, vae = BetaAnnealing(Piecewise([(0, 0), (7, -1)], step=True), unit="step"), Seen()
+    trainer = fit_with(max_epochs=2, callbacks=[in_steps])
+    with pytest.raises(ValueError, match="no legal value at t=7:"):
+        trainer.fit(vae, batches(4), ckpt_path=tmp_path / "step=3.ckpt")
+
+
 def test_a_callback_used_again_in_another_run_says_nothing(fit_with):
     annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
     with warnings.catch_warnings():
@@ -763,7 +781,7 @@ def test_a_callback_used_again_in_another_run_says_nothing(fit_with):
 
 def test_a_refused_schedule_leaves_the_value_as_it_was(fit_with):
     vae = Seen(ELBO(beta=0.7))
-    with pytest.raises(ValueError, match="the value nan"):
+    with pytest.raises(ValueError, match="it must be finite, got nan"):
         fit_with(max_epochs=1, callbacks=[BetaAnnealing(NaNLater(), unit="run")]).fit(
             vae, batches(4)
         )
