@@ -116,6 +116,7 @@ class Objective(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Value] = {}  # what the constructor set each coefficient to
+        self.planned: dict[str, float] = {}  # the greatest value a callback is going to give each
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(getattr(type(self), name, None), Coefficient):

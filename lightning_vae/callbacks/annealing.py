@@ -176,13 +176,13 @@ class Anneal(Callback):
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._found = None
+        self._let_go()
 
     @override
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        self._found = None
+        self._let_go()
 
     # ---- private -----------------------------------------------------------------------------------
 
@@ -190,6 +190,11 @@ class Anneal(Callback):
         """What belongs to one run, and not to the next with the same callback."""
         self.length = None
         self._t = None
+
+    def _let_go(self) -> None:
+        if self._found is not None:
+            self._found.forget_plan()
+            self._found = None
 
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
         t = self.time(trainer, batch_idx)
@@ -250,10 +255,10 @@ class Anneal(Callback):
         assert self._found is not None
         before = self._found.get()
         try:
-            for t in self._times(trainer):
-                self._give(t)
+            values = [self._give(t) for t in self._times(trainer)]
         finally:
             self._found.set(before)
+        self._found.plan(max(values))
 
     def _times(self, trainer: Trainer) -> list[float]:
         """The times of the whole fit; where its end is not known, as far as the schedule goes."""

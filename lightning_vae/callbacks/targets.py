@@ -34,6 +34,16 @@ class Target:
             make = getattr(held, "_make", type(held))  # a NamedTuple takes its fields one by one
             _assign(self.owner, self.name, make(values))
 
+    def plan(self, value: float) -> None:
+        """Tell an objective the greatest value that is coming, of several groups' the greatest."""
+        if isinstance(self.owner, Objective):
+            others = {} if self.place is None else self.owner.planned
+            self.owner.planned[self.name] = max(value, others.get(self.name, value))
+
+    def forget_plan(self) -> None:
+        if isinstance(self.owner, Objective):
+            self.owner.planned.pop(self.name, None)
+
     def overlaps(self, other: "Target") -> bool:
         """Whether moving one moves the other."""
         whole = self.place is None or other.place is None

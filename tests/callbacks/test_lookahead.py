@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler
+from lightning.pytorch.callbacks import Callback, GradientAccumulationScheduler, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -16,6 +16,8 @@ from lightning_vae import (
     BetaAnnealing,
     Constant,
     Cyclic,
+    CyclicalAnnealing,
+    FreeBitsAnnealing,
     Linear,
     Logistic,
     LogUniform,
@@ -24,6 +26,7 @@ from lightning_vae import (
 from lightning_vae.callbacks.lookahead import extent, times
 from lightning_vae.networks import MLPDecoder, MLPEncoder
 from lightning_vae.schedules import Schedule
+from tests.callbacks.test_annealing import Pair
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 1000])
@@ -257,3 +260,79 @@ def test_a_refusal_of_a_module_of_somebody_else_keeps_its_reason(fit_with):
     with pytest.raises(ValueError, match=r"gives weight no legal value at t=2: too heavy"):
         trainer.fit(module, batches())
     assert module.weight == 1.0
+
+
+# ---- what an objective is told -----------------------------------------------------------------------
+
+
+class Planned(Callback):
+    """Note what the objective was told, at every training step."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, pl_module, *_) -> None:
+        self.seen.append(dict(pl_module.objective.planned))
+
+
+def planned(fit_with, *callbacks, module=None, **kwargs) -> dict[str, float]:
+    module, noting = module or vae(), Planned()
+    trainer = fit_with(callbacks=[*callbacks, noting], **{"max_epochs": 2, **kwargs})
+    trainer.fit(module, batches())
+    assert all(each == noting.seen[0] for each in noting.seen)
+    assert module.objective.planned == {}, "nothing is left after the fit"
+    return noting.seen[0]
+
+
+def test_an_objective_is_told_the_greatest_value_that_comes(fit_with):
+    assert planned(fit_with) == {}
+    assert planned(fit_with, BetaAnnealing(Linear(0, 4, over=4))) == {"beta": 1.0}
+    assert planned(fit_with, BetaAnnealing(Linear(4, 0, over=4))) == {"beta": 4.0}
+    assert planned(fit_with, BetaAnnealing(Linear(0, 1, over=1), "run")) == {"beta": 0.9}
+    assert planned(fit_with, BetaAnnealing(0.5), FreeBitsAnnealing(0.25)) == {
+        "beta": 0.5,
+        "free_bits": 0.25,
+    }
+    assert planned(fit_with, BetaAnnealing(0.5, enabled=False)) == {}
+
+
+def test_of_several_groups_it_is_told_the_greatest(fit_with):
+    first, second = Anneal("objective.beta.0", 0.5), Anneal("objective.beta.-1", Linear(0, 4, 4))
+    for pair in ([first, second], [second, first]):
+        assert planned(fit_with, *pair, module=Pair()) == {"beta": 1.0}
+    assert planned(fit_with, first, module=Pair()) == {"beta": 0.5}
+
+
+def test_a_resume_is_told_what_the_whole_fit_was_told(fit_with, tmp_path):
+    """So that it computes alike; and cycles that are held may be started again."""
+
+    def cycles() -> CyclicalAnnealing:
+        return CyclicalAnnealing(1, start=4.0, stop=0.0, unit="step", period=5)
+
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    assert planned(fit_with, cycles(), saves) == {"beta": 4.0}
+    module, noting = vae(), Planned()
+    trainer = fit_with(max_epochs=2, callbacks=[cycles(), noting])
+    trainer.fit(module, batches(), ckpt_path=tmp_path / "step=8.ckpt")
+    assert noting.seen == [{"beta": 4.0}] * 2
+    assert module.objective.beta == 0.0
+
+
+def test_nothing_is_told_of_a_refused_schedule_and_nothing_left_by_an_interrupted_fit(fit_with):
+    module = vae()
+    annealings = [BetaAnnealing(0.5), FreeBitsAnnealing(Until(1))]
+    with pytest.raises(ValueError, match="no legal value"):
+        fit_with(max_epochs=2, callbacks=annealings).fit(module, batches())
+    assert module.objective.planned == {}
+    schedule = Spoilt()
+    callbacks = [Spoil(schedule, math.nan), BetaAnnealing(schedule, "step")]
+    with pytest.raises(ValueError, match="no legal value"):
+        fit_with(max_epochs=1, callbacks=callbacks).fit(module, batches())
+    assert module.objective.planned == {}
+
+
+def test_a_number_of_somebody_elses_is_moved_without_being_planned(fit_with):
+    module = vae()
+    module.kl_weight = 1.0
+    assert planned(fit_with, Anneal("kl_weight", 0.5), module=module) == {}
+    assert module.kl_weight == 0.5
