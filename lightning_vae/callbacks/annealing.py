@@ -85,7 +85,7 @@ class Anneal(Callback):
         self.key = f"schedule/{name or target.removeprefix('objective.')}"
         self._found: Target | None = None
         self._fits = True  # False while a checkpoint is only looked at
-        self._last_written: tuple[int | None, float | None] = (None, None)
+        self._last_shown: tuple[int | None, float | None] = (None, None)  # step written, value
         self._forget()
 
     def __repr__(self) -> str:
@@ -117,7 +117,7 @@ class Anneal(Callback):
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_written = (None, None)
+        self._last_shown = (None, None)
         if self.enabled:
             self._found = find(pl_module, self.target)
             self._refuse_rivals(trainer, pl_module)
@@ -218,22 +218,30 @@ class Anneal(Callback):
     def _write(self, trainer: Trainer) -> None:
         assert self._found is not None
         value, step = self._found.get(), clock.logger_step(trainer)
-        last_step, last_value = self._last_written
+        last_step, last_value = self._last_shown
         epoch_changed = self.unit == "epoch" and not self.glide and value != last_value
         if step != last_step and (epoch_changed or clock.writes_now(trainer)):
             clock.write(trainer, {self.key: value})
-            self._last_written = (step, value)
+            self._last_shown = (step, value)
         elif value != last_value:
             clock.expose(trainer, {self.key: value})
+            self._last_shown = (last_step, value)
 
     def _refuse_rivals(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert self._found is not None
         others = [c for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c.enabled]
         for other in others:
-            if other is not self and self._found.overlaps(find(pl_module, other.target)):
+            if other is self:
+                continue
+            if self._found.overlaps(find(pl_module, other.target)):
                 raise ValueError(
                     f"two callbacks move {self.target!r}: {self} and {other}; keep one, or chain "
                     f"their schedules: a >> b."
+                )
+            if other.key == self.key:
+                raise ValueError(
+                    f"two callbacks log {self.key!r}: {self} and {other}; give one another name: "
+                    f"Anneal(..., name='...')."
                 )
 
     def _settle_length(self, trainer: Trainer) -> None:
@@ -262,6 +270,7 @@ class Anneal(Callback):
 
     def _times(self, trainer: Trainer) -> list[float]:
         """The times of the whole fit; where its end is not known, as far as the schedule goes."""
+        # How many values a unit has: one, or one a step.
         per_unit = clock.steps_an_epoch(trainer) if self.glide else self.length or 1
         epochs, steps = clock.ends(trainer)
         end = {"epoch": epochs, "step": steps, "run": 1.0}[self.unit]
@@ -380,8 +389,13 @@ class CyclicalAnnealing(_CoefficientAnnealing):
     ) -> None:
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {ratio}; Fu et al. use 0.5.")
-        if period is None and unit != "run":
+        if period is None and unit in ("epoch", "step"):
             raise ValueError(f"period is needed with unit={unit!r}: the length of a cycle in it.")
+        if period is not None and period > 1 and unit == "run":
+            raise ValueError(
+                f"period={period} is longer than the run, which is 1; leave it out, or count in "
+                f"unit='epoch' or unit='step'."
+            )
         if not isinstance(cycles, int) or cycles < 1:
             raise ValueError(f"cycles must be a whole number of at least 1, got {cycles!r}.")
         self.cycles, self.ratio, self.period = cycles, ratio, period
@@ -409,7 +423,6 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        # Never empty: Lightning does not load an empty state, and later events would stay.
         return {"events": [tuple(event) for event in self.events]}
 
     @override

@@ -273,6 +273,11 @@ REFUSED = {
         {"callbacks": [CyclicalAnnealing()]},
         "two callbacks move 'objective.beta'",
     ),
+    "two curves of one name": (
+        BetaAnnealing(0.5),
+        {"callbacks": [Anneal("objective.free_bits", 0.5, name="beta")]},
+        "two callbacks log 'schedule/beta'.*give one another name",
+    ),
 }
 
 
@@ -331,6 +336,8 @@ def test_refused_at_construction(kwargs, message):
         ({"ratio": 1.5}, r"ratio must be in \(0, 1\]"),
         ({"cycles": 0}, "cycles must be a whole number"),
         ({"unit": "epoch"}, "period is needed with unit='epoch'"),
+        ({"unit": "batch"}, "unit must be 'epoch', 'step' or 'run', got 'batch'"),
+        ({"period": 10}, r"period=10 is longer than the run.*unit='epoch' or unit='step'"),
     ],
 )
 def test_cycles_that_make_no_sense_are_refused(kwargs, message):
@@ -536,6 +543,22 @@ def test_the_value_is_a_monitor_that_nobody_else_holds(fit_with, tmp_path):
     assert [v.item() for v in keep.values] == [0, 0.25, 0.5, 0.75]
     assert all(not v.requires_grad for v in keep.values)
     assert saves.best_model_score == 0.75
+
+
+def test_the_monitor_has_the_value_of_every_step_though_it_returns_to_the_last_written(fit_with):
+    class Keep(Callback):
+        def __init__(self):
+            self.values = []
+
+        def on_train_batch_end(self, trainer, *_):
+            self.values.append(trainer.callback_metrics["schedule/beta"].item())
+
+    keep = Keep()
+    there_and_back = Piecewise([(0, 0.5), (3, 0.75), (4, 0.5)], step=True)
+    annealing = BetaAnnealing(there_and_back, unit="step")
+    trainer = fit_with(max_epochs=1, callbacks=[annealing, keep], log_every_n_steps=3)
+    trainer.fit(Seen(), batches(6))
+    assert keep.values == [0.5, 0.5, 0.5, 0.75, 0.5, 0.5]
 
 
 def test_callbacks_can_be_sent_to_another_process():
