@@ -31,7 +31,7 @@ def logger_step(trainer: Trainer) -> int:
 
 
 def optimizer_steps(trainer: Trainer) -> int:
-    """Optimizer steps done so far, a second optimizer's not counted."""
+    """Optimizer steps done so far; batches under manual optimisation, however many step."""
     if trainer.lightning_module.automatic_optimization:
         return trainer.global_step
     return logger_step(trainer)
@@ -56,7 +56,10 @@ def within_epoch(trainer: Trainer, batch_idx: int) -> float:
 
 def ends(trainer: Trainer) -> tuple[float, float]:
     """The epochs and the optimizer steps of the whole fit; inf where they are not known."""
-    epochs, steps = _limit(trainer.max_epochs), _limit(trainer.max_steps)
+    epochs, steps = _limit(trainer.max_epochs), math.inf
+    # Under manual optimisation max_steps counts every optimizer's steps, and our clock batches.
+    if trainer.lightning_module.automatic_optimization:
+        steps = _limit(trainer.max_steps)
     an_epoch = steps_an_epoch(trainer)
     if an_epoch == math.inf or _accumulation_changes(trainer):
         return epochs, steps
@@ -84,10 +87,10 @@ def run_length(trainer: Trainer, callback: Callback) -> int:
             f"{callback} cannot tell the length of the run under a GradientAccumulationScheduler; "
             f"write unit='step' or unit='epoch'."
         )
-    if len(trainer.optimizers) > 1 and trainer.max_steps > 0:
+    if not trainer.lightning_module.automatic_optimization and trainer.max_steps > 0:
         raise ValueError(
             f"{callback} cannot tell the length of the run under manual optimisation with "
-            f"max_steps, which counts every optimizer; write Trainer(max_epochs=...)."
+            f"max_steps, which counts optimizer steps, not batches; write Trainer(max_epochs=...)."
         )
     length = trainer.estimated_stepping_batches
     if not 0 < length < math.inf:

@@ -36,8 +36,8 @@ class Anneal(Callback):
             ``"model.loss.kl_weight"`` in someone else's; ``"objective.beta.0"`` is one group's.
         schedule: The value over time; a float is a constant.
         unit: What t counts: ``"epoch"``; ``"step"``, optimizer steps (neither micro-batches nor a
-            second optimizer's); ``"run"``, optimizer steps done over those of the whole fit, so
-            the last step sees (T-1)/T.
+            second optimizer's; batches under manual optimisation); ``"run"``, optimizer steps done
+            over those of the whole fit, so the last step sees (T-1)/T.
         glide: With ``unit="epoch"``, let t move with every optimizer step within the epoch.
         name: What to log as ``schedule/<name>``; by default the target without ``objective.``.
         enabled: False leaves the target alone, as if the callback were not there.
@@ -68,6 +68,10 @@ class Anneal(Callback):
         name: str | None = None,
         enabled: bool = True,
     ) -> None:
+        if not isinstance(target, str):
+            raise ValueError(
+                f"target must be a dotted path, such as 'objective.beta', got {target!r}."
+            )
         if unit not in ("epoch", "step", "run"):
             raise ValueError(f"unit must be 'epoch', 'step' or 'run', got {unit!r}.")
         if glide and unit != "epoch":

@@ -231,6 +231,13 @@ def test_an_iterable_of_unknown_length_can_be_annealed_by_steps(fit_with):
     ]
 
 
+class NaNAtEnd(Schedule):
+    duration = 5.0
+
+    def __call__(self, t):
+        return 0.5 if t < self.duration else math.nan
+
+
 class NaNLater(Schedule):
     duration = math.inf
 
@@ -311,10 +318,43 @@ def test_an_iterable_without_length_is_refused_where_one_is_needed(fit_with, ann
     assert not vae.seen
 
 
-def test_manual_optimisation_with_max_steps_has_no_known_length(fit_with):
+class Accumulating(LightningModule):
+    """Manual optimisation with one optimizer, which steps at every fourth batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.layer = nn.Linear(4, 1)
+        self.kl_weight = 1.0
+        self.batches = 0
+
+    def training_step(self, batch, batch_idx):
+        self.batches += 1
+        self.manual_backward(self.layer(batch).square().mean())
+        if batch_idx % 4 == 3:
+            self.optimizers().step()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("module", [TwoOptimizers, Accumulating])
+def test_manual_optimisation_with_max_steps_has_no_known_length(fit_with, module):
     annealing = Anneal("kl_weight", Linear(0, 1, over=1), unit="run")
-    with pytest.raises(ValueError, match="max_steps, which counts every optimizer"):
-        fit_with(max_steps=6, callbacks=[annealing]).fit(TwoOptimizers(), batches(4))
+    with pytest.raises(ValueError, match="max_steps, which counts optimizer steps, not batches"):
+        fit_with(max_steps=6, callbacks=[annealing]).fit(module(), batches(4))
+
+
+def test_so_it_is_looked_along_the_schedule(fit_with):
+    module, annealing = Accumulating(), Anneal("kl_weight", NaNAtEnd(), unit="step")
+    with pytest.raises(ValueError, match="at t=5: it must be finite, got nan"):
+        fit_with(max_steps=2, callbacks=[annealing]).fit(module, batches(4))
+    assert module.batches == 0
+
+
+def test_a_target_that_is_no_path_is_refused():
+    with pytest.raises(ValueError, match=r"dotted path.*'objective.beta', got 1.0"):
+        Anneal(VAEModule().objective.beta, 0.5)
 
 
 @pytest.mark.parametrize(
