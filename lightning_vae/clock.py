@@ -9,11 +9,13 @@ from torch import Tensor
 
 __all__ = [
     "callbacks",
+    "ends",
     "expose",
     "logger_step",
     "optimizer_steps",
     "run_length",
     "show",
+    "steps_an_epoch",
     "within_epoch",
     "write",
     "writes_now",
@@ -29,7 +31,7 @@ def logger_step(trainer: Trainer) -> int:
 
 
 def optimizer_steps(trainer: Trainer) -> int:
-    """Optimizer steps done so far, a second optimizer's not counted."""
+    """Optimizer steps done so far; batches under manual optimisation, however many step."""
     if trainer.lightning_module.automatic_optimization:
         return trainer.global_step
     return logger_step(trainer)
@@ -41,10 +43,37 @@ def callbacks(trainer: Trainer) -> list[Callback]:
     return attached
 
 
+def steps_an_epoch(trainer: Trainer) -> float:
+    """The optimizer steps of an epoch; inf where the number of batches is not known."""
+    batches, window = trainer.num_training_batches, trainer.accumulate_grad_batches
+    return math.ceil(batches / window) if math.isfinite(batches) else math.inf
+
+
 def within_epoch(trainer: Trainer, batch_idx: int) -> float:
     """The part of the epoch's optimizer steps that are done."""
-    window = trainer.accumulate_grad_batches
-    return (batch_idx // window) / math.ceil(trainer.num_training_batches / window)
+    return (batch_idx // trainer.accumulate_grad_batches) / steps_an_epoch(trainer)
+
+
+def ends(trainer: Trainer) -> tuple[float, float]:
+    """The epochs and the optimizer steps of the whole fit; inf where they are not known."""
+    epochs, steps = _limit(trainer.max_epochs), math.inf
+    # Under manual optimisation max_steps counts every optimizer's steps, and our clock batches.
+    if trainer.lightning_module.automatic_optimization:
+        steps = _limit(trainer.max_steps)
+    an_epoch = steps_an_epoch(trainer)
+    if an_epoch == math.inf or _accumulation_changes(trainer):
+        return epochs, steps
+    return min(epochs, steps / an_epoch), min(steps, epochs * an_epoch)
+
+
+def _limit(limit: int | None) -> float:
+    return math.inf if limit is None or limit < 0 else limit
+
+
+def _accumulation_changes(trainer: Trainer) -> bool:
+    # By name: a pytorch_lightning Trainer has a class of its own.
+    names = [cls.__name__ for other in callbacks(trainer) for cls in type(other).__mro__]
+    return "GradientAccumulationScheduler" in names
 
 
 def run_length(trainer: Trainer, callback: Callback) -> int:
@@ -53,17 +82,15 @@ def run_length(trainer: Trainer, callback: Callback) -> int:
     Raises:
         ValueError: if it has no known length; the callback is the one that needs it.
     """
-    # By name: a pytorch_lightning Trainer has a class of its own.
-    names = [cls.__name__ for other in callbacks(trainer) for cls in type(other).__mro__]
-    if "GradientAccumulationScheduler" in names:
+    if _accumulation_changes(trainer):
         raise ValueError(
             f"{callback} cannot tell the length of the run under a GradientAccumulationScheduler; "
             f"write unit='step' or unit='epoch'."
         )
-    if len(trainer.optimizers) > 1 and trainer.max_steps > 0:
+    if not trainer.lightning_module.automatic_optimization and trainer.max_steps > 0:
         raise ValueError(
             f"{callback} cannot tell the length of the run under manual optimisation with "
-            f"max_steps, which counts every optimizer; write Trainer(max_epochs=...)."
+            f"max_steps, which counts optimizer steps, not batches; write Trainer(max_epochs=...)."
         )
     length = trainer.estimated_stepping_batches
     if not 0 < length < math.inf:

@@ -1,7 +1,7 @@
 """Callbacks: who moves the coefficients, and who watches."""
 
+from lightning_vae.callbacks.anneal import Anneal
 from lightning_vae.callbacks.annealing import (
-    Anneal,
     BetaAnnealing,
     CapacityAnnealing,
     CyclicalAnnealing,

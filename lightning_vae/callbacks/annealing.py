@@ -1,231 +1,21 @@
-r"""Annealing: callbacks that move a number by a schedule, exactly and across resumes.
+"""The coefficients of the objective, each with a callback that anneals it."""
 
-The value at a training step is a pure function of the trainer's counters,
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
-.. math:: \beta = s(t), \qquad t = \text{epoch},\ \text{optimizer steps, or their fraction of the run},
-
-so there is nothing to lose on resume. It is set before every batch and written to the loggers with
-the step whose loss it entered.
-"""
-
-import math
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal, NamedTuple
-
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch import Trainer
 from typing_extensions import override
 
-from lightning_vae import clock
-from lightning_vae.callbacks.targets import Target, find
-from lightning_vae.schedules import Cyclic, Linear, Schedule, as_schedule
+from lightning_vae.callbacks.anneal import Anneal, Unit
+from lightning_vae.callbacks.cycling import Event, begun, cycling
+from lightning_vae.schedules import Cyclic, Linear, Schedule
 
 __all__ = [
-    "Anneal",
     "BetaAnnealing",
     "CapacityAnnealing",
     "CyclicalAnnealing",
     "FreeBitsAnnealing",
 ]
-
-Unit = Literal["epoch", "step", "run"]
-
-_LENGTHS = "lightning_vae_run_lengths"  # where a checkpoint keeps them, by target
-_LOOK_AHEAD = 256  # how many values of a schedule are tried before the first batch
-
-
-class Anneal(Callback):
-    r"""Move a number of any LightningModule by a schedule.
-
-    Args:
-        target: A dotted path from the LightningModule, such as ``"objective.beta"``, or
-            ``"model.loss.kl_weight"`` in someone else's; ``"objective.beta.0"`` is one group's.
-        schedule: The value over time; a float is a constant.
-        unit: What t counts: ``"epoch"``; ``"step"``, optimizer steps (neither micro-batches nor a
-            second optimizer's); ``"run"``, optimizer steps done over those of the whole fit, so
-            the last step sees (T-1)/T.
-        glide: With ``unit="epoch"``, let t move with every optimizer step within the epoch.
-        name: What to log as ``schedule/<name>``; by default the target without ``objective.``.
-        enabled: False leaves the target alone, as if the callback were not there.
-
-    Raises:
-        ValueError: before the first batch, if the target does not exist or is not a number, has
-            a second owner, would be given a value that is not legal, or t is not defined: glide
-            and ``"run"`` need a known length.
-
-    ``"epoch"`` has one exception to exact resume, which is Lightning's own: from a checkpoint
-    saved at an epoch's end without validation under ``max_steps``, ``current_epoch`` turns over
-    one batch late from then on. ``"step"`` has none.
-
-    >>> from lightning_vae import Linear
-    >>> Anneal("kl_weight", Linear(0, 1, over=1000), unit="step")
-    Anneal('kl_weight', Linear(0, 1, over=1000), unit='step')
-    """
-
-    def __init__(
-        self,
-        target: str,
-        schedule: Schedule | float,
-        unit: Unit = "epoch",
-        glide: bool = False,
-        name: str | None = None,
-        enabled: bool = True,
-    ) -> None:
-        if unit not in ("epoch", "step", "run"):
-            raise ValueError(f"unit must be 'epoch', 'step' or 'run', got {unit!r}.")
-        if glide and unit != "epoch":
-            raise ValueError(f"glide moves within epochs: drop it with unit={unit!r}.")
-        self.target, self.schedule = target, as_schedule(schedule)
-        self.unit, self.glide = unit, glide
-        self.key = f"schedule/{name or target.removeprefix('objective.')}"
-        self.enabled = enabled
-        self.length: int | None = None  # optimizer steps of the fit, for unit="run"
-        self._saved_length: int | None = None  # the same in the checkpoint resumed from
-        self._found: Target | None = None
-        self._t = 0.0
-        self._last_written: tuple[int | None, float | None] = (None, None)
-
-    def __repr__(self) -> str:
-        glide = ", glide=True" if self.glide else ""
-        return f"{type(self).__name__}({self.target!r}, {self.schedule}, unit={self.unit!r}{glide})"
-
-    def value(self, t: float) -> float:
-        """The value at time t, in the callback's unit."""
-        return float(self.schedule(t))
-
-    def time(self, trainer: Trainer, batch_idx: int = 0) -> float:
-        """What t is now, from the trainer's counters alone."""
-        if self.unit == "epoch":
-            done = clock.within_epoch(trainer, batch_idx) if self.glide else 0.0
-            return trainer.current_epoch + done
-        steps = clock.optimizer_steps(trainer)
-        return float(steps) if self.length is None else steps / self.length
-
-    # ---- hooks -------------------------------------------------------------------------------------
-
-    @override
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_written = (None, None)
-        if self.enabled:
-            self._found = find(pl_module, self.target)
-            self._refuse_rivals(trainer, pl_module)
-
-    @override
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.enabled:
-            self._settle_length(trainer)
-            self._look_ahead(trainer)
-            self._apply(trainer)
-
-    @override
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.enabled:
-            self._apply(trainer)
-
-    # Also before every batch: a resume in mid-epoch calls no on_train_epoch_start.
-    @override
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if self.enabled:
-            self._apply(trainer, batch_idx)
-
-    @override
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self.enabled:
-            self._write(trainer)
-
-    @override
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        # A killed run keeps what it logged up to its last checkpoint: event files wait 120 s.
-        for logger in trainer.loggers:
-            logger.save()
-        if self.length is not None:
-            checkpoint.setdefault(_LENGTHS, {})[self.target] = self.length
-
-    @override
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self._saved_length = checkpoint.get(_LENGTHS, {}).get(self.target)
-
-    # ---- private -----------------------------------------------------------------------------------
-
-    def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
-        self._t = self.time(trainer, batch_idx)
-        self._set(self.value(self._t))
-
-    def _set(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise ValueError(f"{self} gives {self.target} the value {value} at t={self._t:g}.")
-        assert self._found is not None
-        self._found.set(value)
-
-    def _write(self, trainer: Trainer) -> None:
-        assert self._found is not None
-        value, step = self._found.get(), clock.logger_step(trainer)
-        last_step, last_value = self._last_written
-        epoch_changed = self.unit == "epoch" and not self.glide and value != last_value
-        if step != last_step and (epoch_changed or clock.writes_now(trainer)):
-            clock.write(trainer, {self.key: value})
-            self._last_written = (step, value)
-        elif value != last_value:
-            clock.expose(trainer, {self.key: value})
-
-    def _refuse_rivals(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._found is not None
-        others = [c for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c.enabled]
-        for other in others:
-            if other is not self and self._found.overlaps(find(pl_module, other.target)):
-                raise ValueError(
-                    f"two callbacks move {self.target!r}: {self} and {other}; keep one, or chain "
-                    f"their schedules: a >> b."
-                )
-
-    def _settle_length(self, trainer: Trainer) -> None:
-        if self.unit == "run":
-            saved, self._saved_length = self._saved_length, None
-            self.length = clock.run_length(trainer, self)
-            if saved not in (None, self.length):
-                rank_zero_warn(
-                    f"{self} was saved in a run of {saved} steps and goes on in one of "
-                    f"{self.length}: its fraction of the run, and so its value, jumps."
-                )
-        if self.glide and not math.isfinite(trainer.num_training_batches):
-            raise ValueError(
-                f"glide in {self} needs a known number of batches an epoch; write "
-                f"Trainer(limit_train_batches=...), or unit='step'."
-            )
-
-    def _look_ahead(self, trainer: Trainer) -> None:
-        """Try values up to the end of the run: what is not legal is refused before any batch."""
-        assert self._found is not None
-        horizon, before = self._horizon(trainer), self._found.get()
-        try:
-            for i in range(_LOOK_AHEAD + 1):
-                self._t = horizon * i / _LOOK_AHEAD
-                self._set(self.value(self._t))
-        finally:
-            self._found.set(before)
-
-    def _horizon(self, trainer: Trainer) -> float:
-        """How far t goes in this fit, where that is known; else one unit."""
-        if self.unit == "run":
-            return 1.0
-        epochs = max(trainer.max_epochs or 0, 0)
-        if self.unit == "epoch":
-            return float(max(epochs, 1))
-        batches = trainer.num_training_batches
-        return max(trainer.max_steps, epochs * batches if math.isfinite(batches) else 0, 1.0)
 
 
 class _CoefficientAnnealing(Anneal):
@@ -292,38 +82,6 @@ class CapacityAnnealing(_CoefficientAnnealing):
     coefficient = "capacity"
 
 
-class Event(NamedTuple):
-    """A call of ``stop_cycling`` or ``start_cycling``."""
-
-    kind: Literal["stop", "start"]
-    called: float  # t of the step before which, or in which, the call came
-    origin: float | None = None  # where "start" begins to count: the first t after the call
-
-
-def cycling(schedule: Cyclic, events: Iterable[Event], t: float) -> float:
-    r"""The value of finite cycles at time t, after events.
-
-    A stop lets the running cycle finish and holds its end; a start, once it is held, counts the
-    cycles anew, and before that undoes the stop.
-
-    >>> cycles = Cyclic(Linear(0, 1, over=10), period=10, cycles=4)
-    >>> events = [Event("stop", 15), Event("start", 30, 31)]
-    >>> [cycling(cycles, events, t) for t in (15, 20, 30, 31, 36)]
-    [0.5, 1.0, 1.0, 0.0, 0.5]
-    """
-    origin, held = 0.0, schedule.duration
-    for event in events:
-        if t < (event.called if event.origin is None else event.origin):
-            break
-        if event.kind == "stop" and event.called < held:
-            finished = math.floor((event.called - origin) / schedule.period + 1e-9)
-            held = min(held, origin + (finished + 1) * schedule.period)
-        elif event.kind == "start" and event.origin is not None:
-            origin = event.origin if event.origin >= held else origin
-            held = origin + schedule.duration
-    return schedule(schedule.duration if t >= held else t - origin)
-
-
 class CyclicalAnnealing(_CoefficientAnnealing):
     r"""Move β in cycles: in each a ramp from start to stop, then stop until the next.
 
@@ -332,7 +90,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     The last cycle holds. From the next step on, ``stop_cycling()`` lets the running cycle finish
     and hold, and ``start_cycling()`` restarts held cycles; both are kept in the checkpoint. Under
-    DDP call them on every rank.
+    DDP call them on every rank. A fit with a new Trainer begins without them.
 
     Args:
         cycles: M, the number of cycles.
@@ -342,10 +100,11 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         shape: The ramp, made as ``shape(start, stop, over)``: Linear, Cosine, Sigmoid.
         unit: What t counts. With ``"run"`` the cycles fill the fit.
         period: The length of a cycle in that unit; needed for ``"epoch"`` and ``"step"``.
-        enabled: False leaves β alone.
+        enabled: False leaves β alone, whatever is called.
 
     Raises:
         ValueError: if cycles or ratio are out of range, or a period is missing.
+        RuntimeError: if ``stop_cycling`` or ``start_cycling`` is called before training begins.
 
     Source: Fu et al. 2019, equations 6-7 (M = 4, R = 0.5).
 
@@ -354,6 +113,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
     """
 
     coefficient = "beta"
+    events: list[Event]
 
     def __init__(
         self,
@@ -368,22 +128,28 @@ class CyclicalAnnealing(_CoefficientAnnealing):
     ) -> None:
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio must be in (0, 1], got {ratio}; Fu et al. use 0.5.")
-        if period is None and unit != "run":
+        if period is None and unit in ("epoch", "step"):
             raise ValueError(f"period is needed with unit={unit!r}: the length of a cycle in it.")
+        if period is not None and period > 1 and unit == "run":
+            raise ValueError(
+                f"period={period} is longer than the run, which is 1; leave it out, or count in "
+                f"unit='epoch' or unit='step'."
+            )
         if not isinstance(cycles, int) or cycles < 1:
             raise ValueError(f"cycles must be a whole number of at least 1, got {cycles!r}.")
+        self.cycles, self.ratio, self.period = cycles, ratio, period
+        self.start, self.stop, self.shape = start, stop, shape
         length = 1 / cycles if period is None else period
         self.cyclic = Cyclic(shape(start, stop, ratio * length), period=length, cycles=cycles)
-        self.events: list[Event] = []
         super().__init__(self.cyclic, unit, enabled=enabled)
 
     def stop_cycling(self) -> None:
         """Let the running cycle finish, and hold its end."""
-        self.events.append(Event("stop", self._t))
+        self._call("stop")
 
     def start_cycling(self) -> None:
         """Restart at the next step if held; before that, cancel a pending stop and change nothing."""
-        self.events.append(Event("start", self._t))
+        self._call("start")
 
     @override
     def value(self, t: float) -> float:
@@ -396,21 +162,30 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        # Never empty: Lightning does not load an empty state, and later events would stay.
         return {"events": [tuple(event) for event in self.events]}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.events = [Event(*event) for event in state_dict["events"]]
+        if self._fits:
+            self.events = [Event(*event) for event in state_dict["events"]]
 
     @override
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
         t = self.time(trainer, batch_idx)
-        self.events = [_begun(event, t) for event in self.events]
+        self.events = [begun(event, t) for event in self.events]
         super()._apply(trainer, batch_idx)
 
+    @override
+    def _forget(self) -> None:
+        super()._forget()
+        self.events = []
 
-def _begun(event: Event, t: float) -> Event:
-    """A start counts from the first t after its call."""
-    waits = event.kind == "start" and event.origin is None
-    return event._replace(origin=t) if waits and t > event.called else event
+    def _call(self, kind: Literal["stop", "start"]) -> None:
+        if not self.enabled:
+            return
+        if self._t is None:
+            raise RuntimeError(
+                f"{kind}_cycling() counts from a step of the run, and none has begun; call it from "
+                f"on_train_batch_start on, in a hook of the module or of a callback."
+            )
+        self.events.append(Event(kind, self._t))

@@ -1,12 +1,12 @@
 """A target: a dotted path to a number on a module, found, read and moved."""
 
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
+from collections.abc import Mapping, MutableMapping, MutableSequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
+from lightning_vae.callbacks.nearest import nearest
 from lightning_vae.objectives import Objective
 
 __all__ = ["Target", "find"]
@@ -29,9 +29,20 @@ class Target:
         if self.place is None:
             _assign(self.owner, self.name, value)
         else:
-            values = list(_child(self.owner, self.name))
-            values[self.place] = value
-            _assign(self.owner, self.name, tuple(values))
+            held = _child(self.owner, self.name)
+            values = [*held[: self.place], value, *held[self.place + 1 :]]
+            make = getattr(held, "_make", type(held))  # a NamedTuple takes its fields one by one
+            _assign(self.owner, self.name, make(values))
+
+    def plan(self, value: float) -> None:
+        """Tell an objective the greatest value that is coming, of several groups' the greatest."""
+        if isinstance(self.owner, Objective):
+            others = {} if self.place is None else self.owner.planned
+            self.owner.planned[self.name] = max(value, others.get(self.name, value))
+
+    def forget_plan(self) -> None:
+        if isinstance(self.owner, Objective):
+            self.owner.planned.pop(self.name, None)
 
     def overlaps(self, other: "Target") -> bool:
         """Whether moving one moves the other."""
@@ -56,33 +67,66 @@ def find(module: nn.Module, path: str) -> Target:
         value = target.get()
     except (AttributeError, LookupError, ValueError):
         raise ValueError(
-            f"target {path!r} does not exist on {type(module).__name__}; {_nearest(module, path)}."
+            f"target {path!r} does not exist on {type(module).__name__}; {_offer(module, path)}."
         ) from None
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         raise ValueError(f"target {path!r} is {value}, one a group; write {path + '.0'!r} for one.")
-    if value is not None and type(value) not in (int, float):
+    name = path.rpartition(".")[2]
+    if type(value) not in (int, float) and not _is_off(target, value):
         raise ValueError(
             f"target {path!r} is a {type(value).__name__}, but only a plain number can be moved; "
-            f"make it one, such as `self.{path.rpartition('.')[2]} = 1.0`."
+            f"make it one, such as `self.{name} = 1.0`."
         )
+    _refuse_fixed(target, value)
     return target
 
 
+def _is_off(target: Target, value: Any) -> bool:
+    """Whether this is a coefficient that may be None, and is."""
+    owner = target.owner
+    return value is None and isinstance(owner, Objective) and target.name in owner.coefficients
+
+
+def _refuse_fixed(target: Target, value: float | None) -> None:
+    try:
+        target.set(value)
+    except (AttributeError, TypeError) as reason:
+        raise ValueError(
+            f"target {target.path!r} can be read but not assigned ({reason}); make it a plain "
+            f"attribute, such as `self.{target.name} = {value}`, or give its property a setter."
+        ) from reason
+
+
+def _offer(module: nn.Module, path: str) -> str:
+    names = nearest(module, path)
+    if not names:
+        return "it has no numbers to move"
+    return "did you mean " + " or ".join(map(repr, names))
+
+
 def _locate(module: nn.Module, path: str) -> Target:
-    *parents, name = path.split(".")
-    owners: list[Any] = [module]
-    for parent in parents:
-        owners.append(_child(owners[-1], parent))
+    names, owners = path.split("."), [module]
+    for name in names[:-1]:
+        owners.append(_child(owners[-1], name))
+    names = [_settled(owner, name) for owner, name in zip(owners, names, strict=True)]
     if isinstance(owners[-1], tuple):
-        return Target(path, owners[-2], parents[-1], int(name))
-    return Target(path, owners[-1], name)
+        return Target(path, owners[-2], names[-2], int(names[-1]))
+    return Target(path, owners[-1], names[-1])
+
+
+def _settled(owner: Any, name: str) -> str:
+    """The one name of a part: a place is counted from the front, -1 is the last."""
+    if not isinstance(owner, MutableSequence | tuple):
+        return name
+    fields = getattr(owner, "_fields", ())
+    return str(fields.index(name) if name in fields else range(len(owner))[int(name)])
 
 
 def _child(owner: Any, name: str) -> Any:
     if isinstance(owner, Mapping):
         return owner[name]
     if isinstance(owner, MutableSequence | tuple):
-        return owner[int(name)]
+        return owner[int(_settled(owner, name))]
     return getattr(owner, name)
 
 
@@ -93,21 +137,3 @@ def _assign(owner: Any, name: str, value: Any) -> None:
         owner[int(name)] = value
     else:
         setattr(owner, name, value)
-
-
-def _nearest(module: nn.Module, path: str) -> str:
-    known = {known.rpartition(".")[2]: known for known in _numbers(module)}
-    names = get_close_matches(path.rpartition(".")[2], known, n=3, cutoff=0.5) or list(known)[:5]
-    if not names:
-        return "it has no numbers to move"
-    return "did you mean " + " or ".join(repr(known[name]) for name in names)
-
-
-def _numbers(module: nn.Module) -> Iterator[str]:
-    """The paths of all plain numbers on a module and below, the deepest first."""
-    for prefix, child in reversed(list(module.named_modules())):
-        names = [n for n, value in vars(child).items() if type(value) in (int, float)]
-        names += child.coefficients if isinstance(child, Objective) else []
-        for name in names:
-            if not name.startswith("_"):
-                yield f"{prefix}.{name}" if prefix else name

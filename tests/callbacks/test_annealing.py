@@ -231,6 +231,13 @@ def test_an_iterable_of_unknown_length_can_be_annealed_by_steps(fit_with):
     ]
 
 
+class NaNAtEnd(Schedule):
+    duration = 5.0
+
+    def __call__(self, t):
+        return 0.5 if t < self.duration else math.nan
+
+
 class NaNLater(Schedule):
     duration = math.inf
 
@@ -243,8 +250,16 @@ REFUSED = {
     "a target without its owner": (Anneal("beta", 1.0), {}, "did you mean 'objective.beta'"),
     "a module as target": (Anneal("objective", 1.0), {}, "is a ELBO, but only a plain number"),
     "a place without a tuple": (Anneal("objective.beta.0", 1.0), {}, "does not exist"),
-    "nan, later in the run": (BetaAnnealing(NaNLater(), unit="run"), {}, "the value nan at t=0.6"),
-    "an illegal value": (BetaAnnealing(Linear(1, -1, over=2)), {}, "beta must be a finite number"),
+    "nan, later in the run": (
+        BetaAnnealing(NaNLater(), unit="run"),
+        {},
+        "it must be finite, got nan",
+    ),
+    "an illegal value": (
+        BetaAnnealing(Linear(1, -1, over=2)),
+        {"max_epochs": 3},
+        "no legal value at t=2: beta must be a finite number",
+    ),
     "run in an endless fit": (
         BetaAnnealing(Linear(0, 1, over=1), unit="run"),
         {"max_epochs": -1},
@@ -264,6 +279,11 @@ REFUSED = {
         BetaAnnealing(0.5),
         {"callbacks": [CyclicalAnnealing()]},
         "two callbacks move 'objective.beta'",
+    ),
+    "two curves of one name": (
+        BetaAnnealing(0.5),
+        {"callbacks": [Anneal("objective.free_bits", 0.5, name="beta")]},
+        "two callbacks log 'schedule/beta'.*give one another name",
     ),
 }
 
@@ -298,10 +318,43 @@ def test_an_iterable_without_length_is_refused_where_one_is_needed(fit_with, ann
     assert not vae.seen
 
 
-def test_manual_optimisation_with_max_steps_has_no_known_length(fit_with):
+class Accumulating(LightningModule):
+    """Manual optimisation with one optimizer, which steps at every fourth batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.layer = nn.Linear(4, 1)
+        self.kl_weight = 1.0
+        self.batches = 0
+
+    def training_step(self, batch, batch_idx):
+        self.batches += 1
+        self.manual_backward(self.layer(batch).square().mean())
+        if batch_idx % 4 == 3:
+            self.optimizers().step()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.mark.parametrize("module", [TwoOptimizers, Accumulating])
+def test_manual_optimisation_with_max_steps_has_no_known_length(fit_with, module):
     annealing = Anneal("kl_weight", Linear(0, 1, over=1), unit="run")
-    with pytest.raises(ValueError, match="max_steps, which counts every optimizer"):
-        fit_with(max_steps=6, callbacks=[annealing]).fit(TwoOptimizers(), batches(4))
+    with pytest.raises(ValueError, match="max_steps, which counts optimizer steps, not batches"):
+        fit_with(max_steps=6, callbacks=[annealing]).fit(module(), batches(4))
+
+
+def test_so_it_is_looked_along_the_schedule(fit_with):
+    module, annealing = Accumulating(), Anneal("kl_weight", NaNAtEnd(), unit="step")
+    with pytest.raises(ValueError, match="at t=5: it must be finite, got nan"):
+        fit_with(max_steps=2, callbacks=[annealing]).fit(module, batches(4))
+    assert module.batches == 0
+
+
+def test_a_target_that_is_no_path_is_refused():
+    with pytest.raises(ValueError, match=r"dotted path.*'objective.beta', got 1.0"):
+        Anneal(VAEModule().objective.beta, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +376,8 @@ def test_refused_at_construction(kwargs, message):
         ({"ratio": 1.5}, r"ratio must be in \(0, 1\]"),
         ({"cycles": 0}, "cycles must be a whole number"),
         ({"unit": "epoch"}, "period is needed with unit='epoch'"),
+        ({"unit": "batch"}, "unit must be 'epoch', 'step' or 'run', got 'batch'"),
+        ({"period": 10}, r"period=10 is longer than the run.*unit='epoch' or unit='step'"),
     ],
 )
 def test_cycles_that_make_no_sense_are_refused(kwargs, message):
@@ -503,7 +558,7 @@ def test_under_accumulation_the_loss_is_written_once_a_step(fit_with, tmp_path):
 def test_a_rewind_with_the_same_callback_forgets_later_events(fit_with, tmp_path):
     cycles = CyclicalAnnealing(cycles=4, ratio=1.0, unit="step", period=4)
     saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
-    callbacks = [cycles, Switch(cycles, {9: "stop_cycling"}), saves]
+    callbacks = [cycles, Switch({9: "stop_cycling"}), saves]
     fit_with(max_epochs=4, callbacks=callbacks).fit(Seen(), batches(4))
     assert cycles.events
     vae = Seen()
@@ -530,6 +585,22 @@ def test_the_value_is_a_monitor_that_nobody_else_holds(fit_with, tmp_path):
     assert saves.best_model_score == 0.75
 
 
+def test_the_monitor_has_the_value_of_every_step_though_it_returns_to_the_last_written(fit_with):
+    class Keep(Callback):
+        def __init__(self):
+            self.values = []
+
+        def on_train_batch_end(self, trainer, *_):
+            self.values.append(trainer.callback_metrics["schedule/beta"].item())
+
+    keep = Keep()
+    there_and_back = Piecewise([(0, 0.5), (3, 0.75), (4, 0.5)], step=True)
+    annealing = BetaAnnealing(there_and_back, unit="step")
+    trainer = fit_with(max_epochs=1, callbacks=[annealing, keep], log_every_n_steps=3)
+    trainer.fit(Seen(), batches(6))
+    assert keep.values == [0.5, 0.5, 0.5, 0.75, 0.5, 0.5]
+
+
 def test_callbacks_can_be_sent_to_another_process():
     for annealing in (BetaAnnealing(Linear(0, 1, over=5)), CyclicalAnnealing(shape=Cosine)):
         again = pickle.loads(pickle.dumps(annealing))
@@ -550,20 +621,21 @@ def test_cycles_fill_the_run(fit_with):
 class Switch(Callback):
     """Call stop_cycling and start_cycling at given steps, before or after the step."""
 
-    def __init__(self, cycles: CyclicalAnnealing, calls: dict[int, str], after: bool = True):
-        self.cycles, self.calls, self.after = cycles, calls, after
+    def __init__(self, calls: dict[int, str], after: bool = True):
+        self.calls, self.after = calls, after
 
     def on_train_batch_end(self, trainer, *_):
         if self.after:
-            self._call(trainer.global_step - 1)
+            self._call(trainer, trainer.global_step - 1)
 
     def on_train_batch_start(self, trainer, *_):
         if not self.after:
-            self._call(trainer.global_step)
+            self._call(trainer, trainer.global_step)
 
-    def _call(self, step: int) -> None:
+    def _call(self, trainer, step: int) -> None:
         if step in self.calls:
-            getattr(self.cycles, self.calls[step])()
+            [cycles] = [c for c in trainer.callbacks if isinstance(c, CyclicalAnnealing)]
+            getattr(cycles, self.calls[step])()
 
 
 CALLS = {
@@ -589,7 +661,7 @@ def test_cycling_can_be_stopped_and_started_and_survives_a_resume(fit_with, tmp_
         cycles = CyclicalAnnealing(cycles=6, ratio=1.0, unit="step", period=4)
         saves = ModelCheckpoint(tmp_path / "saved", "{step}", every_n_train_steps=1, save_top_k=-1)
         vae = Seen()
-        trainer = fit_with(max_epochs=6, callbacks=[cycles, Switch(cycles, calls, after), saves])
+        trainer = fit_with(max_epochs=6, callbacks=[cycles, Switch(calls, after), saves])
         trainer.fit(vae, batches(4), ckpt_path=ckpt_path)
         return [beta for _, beta in vae.seen.values()], dict(vae.seen)
 
@@ -603,13 +675,141 @@ def test_cycling_can_be_stopped_and_started_and_survives_a_resume(fit_with, tmp_
 def test_a_restart_waits_for_the_next_epoch_where_epochs_are_counted(fit_with):
     cycles = CyclicalAnnealing(cycles=2, ratio=1.0, unit="epoch", period=2)
     vae = Seen()
-    trainer = fit_with(max_epochs=8, callbacks=[cycles, Switch(cycles, {21: "start_cycling"})])
+    trainer = fit_with(max_epochs=8, callbacks=[cycles, Switch({21: "start_cycling"})])
     trainer.fit(vae, batches(4))
     per_epoch = [vae.seen[epoch, 3][1] for epoch in range(8)]
     assert per_epoch == [0, 0.5, 0, 0.5, 1, 1, 0, 0.5]
 
 
+# ---- what a run leaves behind ------------------------------------------------------------------------
+
+
+def quarters(vae: Seen) -> list[float]:
+    return [4 * beta for _, beta in vae.seen.values()]
+
+
+def steps_of_four(**kwargs) -> CyclicalAnnealing:
+    return CyclicalAnnealing(cycles=6, ratio=1.0, unit="step", period=4, **kwargs)
+
+
+def test_a_new_trainer_forgets_the_calls_of_the_last_run(fit_with):
+    cycles, switch = steps_of_four(), Switch({5: "stop_cycling"})
+    fit_with(max_epochs=3, callbacks=[cycles, switch]).fit(Seen(), batches(4))
+    assert len(cycles.events) == 1
+    vae = Seen()
+    fit_with(max_epochs=3, callbacks=[cycles]).fit(vae, batches(4))
+    assert quarters(vae) == [*range(4)] * 3
+
+
+def test_the_same_trainer_goes_on_with_its_calls(fit_with):
+    cycles, vae = steps_of_four(), Seen()
+    trainer = fit_with(max_epochs=2, callbacks=[cycles, Switch({5: "stop_cycling"})])
+    trainer.fit(vae, batches(4))
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(vae, batches(4))
+    assert quarters(vae) == [*range(4), *range(4), *[4] * 4]
+    cycles.start_cycling()
+    trainer.fit_loop.max_epochs = 4
+    trainer.fit(vae, batches(4))
+    assert quarters(vae)[12:] == [*range(4)], "a call between fits counts from the next step"
+
+
+def test_a_resume_with_the_same_callback_keeps_its_calls(fit_with, tmp_path):
+    cycles = steps_of_four()
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    callbacks = [cycles, Switch({5: "stop_cycling"}), saves]
+    fit_with(max_epochs=3, callbacks=callbacks).fit(Seen(), batches(4))
+    vae = Seen()
+    trainer = fit_with(max_epochs=3, callbacks=[cycles])
+    trainer.fit(vae, batches(4), ckpt_path=tmp_path / "step=7.ckpt")
+    assert quarters(vae) == [3, 4, 4, 4, 4]
+
+
+def test_a_checkpoint_without_the_calls_forgets_them(fit_with, tmp_path):
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    fit_with(max_epochs=1, callbacks=[saves]).fit(Seen(), batches(4))
+    cycles, vae = steps_of_four(), Seen()
+    trainer = fit_with(max_epochs=2, callbacks=[cycles, Switch({1: "stop_cycling"})])
+    trainer.fit(Seen(), batches(4))
+    trainer.callbacks = [cycles]
+    with pytest.warns(UserWarning, match="Please add the following callbacks"):
+        trainer.fit(vae, batches(4), ckpt_path=tmp_path / "step=4.ckpt")
+    assert quarters(vae) == [*range(4)]
+
+
+def test_a_look_at_another_checkpoint_changes_nothing(fit_with, tmp_path):
+    cycles, vae = steps_of_four(), Seen()
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    switch = Switch({5: "stop_cycling"})
+    trainer = fit_with(max_epochs=2, callbacks=[cycles, switch, saves])
+    trainer.fit(vae, batches(4))
+    trainer.validate(vae, batches(1), ckpt_path=tmp_path / "step=2.ckpt", verbose=False)
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(vae, batches(4))
+    assert quarters(vae)[8:] == [4] * 4
+
+
+@pytest.mark.parametrize("call", ["stop_cycling", "start_cycling"])
+def test_a_call_outside_of_a_run_is_refused(fit_with, call):
+    message = rf"{call}\(\) counts from a step.*call it from on_train_batch_start on"
+    cycles = CyclicalAnnealing()
+    with pytest.raises(RuntimeError, match=message):
+        getattr(cycles, call)()
+    fit_with(max_epochs=1, callbacks=[cycles]).fit(Seen(), batches(4))
+
+    class Early(Callback):
+        def on_sanity_check_start(self, *_):
+            getattr(cycles, call)()
+
+    again = fit_with(max_epochs=1, callbacks=[cycles, Early()], num_sanity_val_steps=1)
+    with pytest.raises(RuntimeError, match=message):
+        again.fit(Seen(), batches(4), batches(1))
+    assert cycles.events == []
+
+
+def test_a_call_of_a_disabled_callback_has_no_effect(fit_with):
+    cycles, vae = steps_of_four(enabled=False), Seen()
+    switch = Switch({1: "stop_cycling", 2: "start_cycling"})
+    fit_with(max_epochs=1, callbacks=[cycles, switch]).fit(vae, batches(4))
+    assert cycles.events == []
+    assert quarters(vae) == [4] * 4
+
+
+def test_a_callback_lets_go_of_the_module(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=4), unit="step")
+    fit_with(max_epochs=1, callbacks=[annealing]).fit(Seen(), batches(4))
+    assert not any(isinstance(held, nn.Module) for held in held_by(annealing))
+
+    class Fails(Callback):
+        def on_train_batch_end(self, *_):
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fit_with(max_epochs=1, callbacks=[annealing, Fails()]).fit(Seen(), batches(4))
+    assert not any(isinstance(held, nn.Module) for held in held_by(annealing))
+
+
+def held_by(annealing: Anneal) -> list:
+    found = [each for each in vars(annealing).values() if hasattr(each, "owner")]
+    return [target.owner for target in found]
+
+
 # ---- the length of the run ---------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_with_another_length_says_so(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    trainer = fit_with(max_epochs=1, callbacks=[annealing])
+    trainer.fit(Seen(), batches(4))
+    trainer.fit_loop.max_epochs = 2
+    with pytest.warns(UserWarning, match="began in a run of 4 steps and goes on in one of 8"):
+        trainer.fit(Seen(), batches(4))
+
+
+def test_a_fraction_of_the_run_is_not_known_before_it(fit_with):
+    annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    with pytest.raises(RuntimeError, match="known from on_train_start on"):
+        annealing.time(fit_with(max_epochs=1))
 
 
 def test_a_run_resumed_with_another_length_says_so(fit_with, tmp_path):
@@ -620,21 +820,32 @@ def test_a_run_resumed_with_another_length_says_so(fit_with, tmp_path):
         trainer.fit(Seen(), batches(4), ckpt_path=ckpt_path)
 
     fit(2)
-    with pytest.warns(UserWarning, match="saved in a run of 8 steps and goes on in one of 16"):
+    with pytest.warns(UserWarning, match="began in a run of 8 steps and goes on in one of 16"):
         fit(4, tmp_path / "step=5.ckpt")
+
+
+def test_a_run_resumed_in_another_unit_counts_in_that(fit_with, tmp_path):
+    saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    in_run = BetaAnnealing(Linear(0, 1, over=1), unit="run")
+    fit_with(max_epochs=2, callbacks=[in_run, saves]).fit(Seen(), batches(4))
+    between_steps = Piecewise([(0, 0), (6.4, -1), (6.6, 1)], step=True)
+    in_steps, vae = BetaAnnealing(between_steps, unit="step"), Seen()
+    trainer = fit_with(max_epochs=2, callbacks=[in_steps])
+    trainer.fit(vae, batches(4), ckpt_path=tmp_path / "step=3.ckpt")
+    assert [beta for _, beta in vae.seen.values()] == [0, 0, 0, 0, 1]
 
 
 def test_a_callback_used_again_in_another_run_says_nothing(fit_with):
     annealing = BetaAnnealing(Linear(0, 1, over=1), unit="run")
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*was saved in a run.*")
+        warnings.filterwarnings("error", message=".*began in a run.*")
         for epochs in (1, 2):
             fit_with(max_epochs=epochs, callbacks=[annealing]).fit(Seen(), batches(4))
 
 
 def test_a_refused_schedule_leaves_the_value_as_it_was(fit_with):
     vae = Seen(ELBO(beta=0.7))
-    with pytest.raises(ValueError, match="the value nan"):
+    with pytest.raises(ValueError, match="it must be finite, got nan"):
         fit_with(max_epochs=1, callbacks=[BetaAnnealing(NaNLater(), unit="run")]).fit(
             vae, batches(4)
         )
@@ -644,8 +855,7 @@ def test_a_refused_schedule_leaves_the_value_as_it_was(fit_with):
 def test_a_checkpoint_needs_no_pickle_and_the_callback_need_not_be_there(fit_with, tmp_path):
     saves = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
     cycles = CyclicalAnnealing(cycles=2)
-    cycles.stop_cycling()
-    trainer = fit_with(max_epochs=1, callbacks=[cycles, saves])
+    trainer = fit_with(max_epochs=1, callbacks=[cycles, Switch({0: "stop_cycling"}), saves])
     trainer.fit(Seen(), batches(4))
     saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)
     assert saved["lightning_vae"]["coefficients"]["objective.beta"] == 1.0
@@ -664,3 +874,69 @@ def test_a_step_schedule_from_the_look_ahead_leaves_no_trace(fit_with):
         vae, batches(3)
     )
     assert next(beta for _, beta in vae.seen.values()) == 0.3
+
+
+# ---- how it prints ---------------------------------------------------------------------------------
+
+PRINTED = {
+    Anneal: {
+        "Anneal('kl', Linear(0, 1, over=5))": Anneal("kl", Linear(0, 1, over=5)),
+        "Anneal('loss.kl', Constant(0.5), unit='step', name='kl', enabled=False)": Anneal(
+            "loss.kl", 0.5, unit="step", name="kl", enabled=False
+        ),
+    },
+    BetaAnnealing: {
+        "BetaAnnealing(Constant(0, over=2) >> Cosine(0, 1, over=5), glide=True)": BetaAnnealing(
+            Constant(0, over=2) >> Cosine(0, 1, over=5), glide=True
+        ),
+    },
+    FreeBitsAnnealing: {
+        "FreeBitsAnnealing(Constant(0.25), enabled=False)": FreeBitsAnnealing(0.25, enabled=False),
+    },
+    CapacityAnnealing: {
+        "CapacityAnnealing(Linear(0, 25, over=9), unit='step')": CapacityAnnealing(
+            Linear(0, 25, over=9), "step"
+        ),
+    },
+    CyclicalAnnealing: {
+        "CyclicalAnnealing()": CyclicalAnnealing(),
+        "CyclicalAnnealing(cycles=2, shape=Cosine, unit='epoch', period=10)": CyclicalAnnealing(
+            2, shape=Cosine, unit="epoch", period=10
+        ),
+        "CyclicalAnnealing(ratio=1.0, start=0.1, stop=4, enabled=False)": CyclicalAnnealing(
+            ratio=1.0, start=0.1, stop=4, enabled=False
+        ),
+    },
+}
+
+
+def configuration(annealing: Anneal) -> dict:
+    names = ("target", "schedule", "unit", "glide", "key", "enabled", "shape", "period")
+    return {name: vars(annealing)[name] for name in names if name in vars(annealing)}
+
+
+@pytest.mark.parametrize(
+    ("written", "annealing"), [row for rows in PRINTED.values() for row in rows.items()]
+)
+def test_prints_as_it_is_written(written, annealing):
+    assert repr(annealing) == written
+    again = eval(written)
+    assert type(again) is type(annealing)
+    assert configuration(again) == configuration(annealing)
+
+
+def test_every_callback_prints_as_it_is_written():
+    assert set(PRINTED) == {Anneal, *subclasses(Anneal)}
+
+
+def subclasses(cls: type) -> list[type]:
+    below = [each for sub in cls.__subclasses__() for each in [sub, *subclasses(sub)]]
+    return [c for c in below if c.__module__.startswith("lightning_vae.") and c.__name__[0] != "_"]
+
+
+def test_a_subclass_with_arguments_of_its_own_prints_too():
+    class To(BetaAnnealing):
+        def __init__(self, top: float, over: float = 5) -> None:
+            super().__init__(Linear(0, top, over))
+
+    assert repr(To(2)) == "To(top=..., over=...)", "it does not keep them"
