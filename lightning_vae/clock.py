@@ -126,7 +126,8 @@ def write(trainer: Trainer, scalars: Mapping[str, float]) -> None:
 def expose(trainer: Trainer, scalars: Mapping[str, float]) -> None:
     """Put scalars where ModelCheckpoint and EarlyStopping look, as tensors nobody else holds."""
     tensors: dict[str, Tensor] = {key: torch.tensor(value) for key, value in scalars.items()}
-    trainer.callback_metrics.update(tensors)
+    # trainer.callback_metrics is this dictionary too, but works every metric out before it answers.
+    trainer._logger_connector._callback_metrics.update(tensors)
 
 
 def show(trainer: Trainer, scalars: Mapping[str, float]) -> None:

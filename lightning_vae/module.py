@@ -27,6 +27,7 @@ from lightning_vae.optimizers import (
     OptimizerCallable,
     adam,
     callable_or_none,
+    free_gradients,
     step_each_epoch,
     with_scheduler,
 )
@@ -307,6 +308,12 @@ class VAEModule(LightningModule):
     @override
     def on_train_epoch_start(self) -> None:
         self.train_rate.reset()
+
+    # Lightning does so after the forward pass, which then has no room where the gradients were.
+    @override
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.automatic_optimization and batch_idx % self.trainer.accumulate_grad_batches == 0:
+            free_gradients(self.trainer)
 
     @override
     def on_validation_epoch_start(self) -> None:

@@ -33,7 +33,7 @@ def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
     """Layer after layer with a ReLU between, none after the last."""
     *hidden, last = layers
     for layer in hidden:
-        x = layer(x).relu()
+        x = layer(x).relu_()  # in place: no layer needs its own output to go backwards
     features: Tensor = last(x)
     return features
 
@@ -167,7 +167,7 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
-        maps = _through(self.convolutions, x).relu()
+        maps = _through(self.convolutions, x).relu_()
         return _gaussian(_through(self.linears, maps.flatten(1)))
 
 
@@ -212,7 +212,7 @@ class ConvDecoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Distribution:
-        maps = _through(self.linears, z).relu().view(-1, *self.shape)
+        maps = _through(self.linears, z).relu_().view(-1, *self.shape)
         likelihood: Distribution = self.likelihood(_through(self.convolutions, maps))
         return likelihood
 

@@ -13,6 +13,7 @@ __all__ = [
     "OptimizerCallable",
     "adam",
     "callable_or_none",
+    "free_gradients",
     "step_each_epoch",
     "with_scheduler",
 ]
@@ -74,6 +75,14 @@ def with_scheduler(
         )
     watched = {} if by_hand else {"monitor": monitor}
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **watched}}
+
+
+def free_gradients(trainer: Trainer) -> None:
+    """Let go of the gradients of the last step."""
+    for optimizer in trainer.optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 def step_each_epoch(trainer: Trainer) -> None:
