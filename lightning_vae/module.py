@@ -1,9 +1,8 @@
 """The VAE as a LightningModule: an encoder, a prior, a decoder and an objective."""
 
 import inspect
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -18,10 +17,11 @@ from typing_extensions import override
 
 from lightning_vae import checkpoints, clock, posteriors
 from lightning_vae.divergences import kl
+from lightning_vae.evaluation import evaluating, seeded
 from lightning_vae.hyperparameters import built_by_cli, save_plain_hyperparameters
 from lightning_vae.latents import Latent, RunningRate, VAEOutput
 from lightning_vae.likelihoods import distortion
-from lightning_vae.objectives import ELBO, Objective, mean_over_ranks
+from lightning_vae.objectives import ELBO, Objective
 from lightning_vae.optimizers import (
     LRSchedulerCallable,
     OptimizerCallable,
@@ -32,6 +32,7 @@ from lightning_vae.optimizers import (
     with_scheduler,
 )
 from lightning_vae.priors import Prior, as_prior, standard_normal, standard_shapes
+from lightning_vae.terms import everywhere, keyed, terms
 
 __all__ = ["VAEModule"]
 
@@ -147,12 +148,12 @@ class VAEModule(LightningModule):
         draws = [latent.z for latent in latents]
         if samples is None:
             likelihood = self.decode(_as_given(draws), **context)
-            terms = distortion(x, likelihood, self._watching)
-            return VAEOutput(x, likelihood, latents, terms, context)
+            distortions = distortion(x, likelihood, self._watching)
+            return VAEOutput(x, likelihood, latents, distortions, context)
         repeated = {name: _repeat(value, samples, len(x)) for name, value in context.items()}
         likelihood = self.decode(_as_given([z.flatten(0, 1) for z in draws]), **repeated)
-        terms = distortion(_repeat(x, samples, len(x)), likelihood, self._watching)
-        return VAEOutput(x, likelihood, latents, terms.view(samples, len(x)), context)
+        distortions = distortion(_repeat(x, samples, len(x)), likelihood, self._watching)
+        return VAEOutput(x, likelihood, latents, distortions.view(samples, len(x)), context)
 
     # ---- what a batch is ---------------------------------------------------------------------------
 
@@ -180,13 +181,13 @@ class VAEModule(LightningModule):
 
     def sample(self, n: int, **context: Any) -> Tensor:
         """The means of p(x|z) at n draws z ~ p(z), on the module's device: [n, ...]."""
-        with self._evaluating():
+        with evaluating(self):
             context = self._here(context)
             return self.decode(self.draw(n, **context), **context).mean
 
     def reconstruct(self, x: Tensor, **context: Any) -> Tensor:
         """The mean of p(x|z) at z the posterior mean: x's shape, the same at every call."""
-        with self._evaluating():
+        with evaluating(self):
             x, context = self._asked(x, context)
             return self.decode(self._means(x, context), **context).mean
 
@@ -195,7 +196,7 @@ class VAEModule(LightningModule):
 
         Where ``infer`` is overridden, the means given one and the same draw at every call.
         """
-        with self._evaluating():
+        with evaluating(self):
             x, context = self._asked(x, context)
             if sample:
                 return _as_given([latent.z for latent in self.infer(x, **context)])
@@ -240,8 +241,8 @@ class VAEModule(LightningModule):
 
     @override
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = self._train_terms(self._pass(batch), batch_idx)
-        return terms
+        parts: dict[str, Tensor] = self._train_terms(self._pass(batch), batch_idx)
+        return parts
 
     # Lightning works the signature out at every step; a stored one it reads.
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
@@ -257,7 +258,7 @@ class VAEModule(LightningModule):
     @override
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """The embedding (posterior mean) and the ELBO of every example, the same at every call."""
-        with self._evaluating(), self._seeded(batch_idx, dataloader_idx):
+        with evaluating(self), self._seeded(batch_idx, dataloader_idx):
             output = self._pass(batch, samples=None)
             return {"embedding": _mean_latents(output.latents), "elbo": output.elbo}
 
@@ -267,43 +268,32 @@ class VAEModule(LightningModule):
         output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
         return output
 
-    def _terms(self, output: VAEOutput) -> dict[str, Tensor]:
-        """The loss with its graph, and every other number to log, detached."""
-        parts: dict[str, Tensor] = self.objective(output)
-        if self._watching and not math.isfinite(parts["loss"].item()):
-            raise ValueError(_not_finite(output, parts))
-        for name in ("distortion", "rate"):
-            if name not in parts:
-                parts[name] = getattr(output, name).detach().mean()
-        if len(output.latents) > 1:
-            means = {f"rate/{g}": rate.detach().mean() for g, rate in enumerate(output.rates)}
-            parts = {**parts, **means}
-        return parts
-
     # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _train_terms(self, output: VAEOutput, batch_idx: int) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = self._terms(output)
+        parts = terms(self.objective, output, check=self._watching)
         self.train_rate.update(output)
-        if not self.automatic_optimization:
-            self._optimise(terms["loss"], terms["own_loss"])
-            terms["own_loss"] = terms["own_loss"].detach()
         trainer = self._trainer
+        if trainer is not None and self.objective.optimizer is not None:
+            self._optimise(parts["loss"], parts["own_loss"])
+            parts["own_loss"] = parts["own_loss"].detach()
         if trainer is not None and clock.writes_step(trainer, batch_idx):
-            scalars = _everywhere(_named("train", terms))
+            scalars = everywhere(keyed("train", parts))
             clock.write(trainer, scalars)
             clock.show(trainer, {"train/elbo": scalars["train/elbo"]})
-        return terms
+        return parts
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         with self._seeded(batch_idx, dataloader_idx):
             output = self._pass(batch)
         getattr(self, f"{stage}_rate").update(output)
-        terms = _named(stage, self._terms(output))
+        scalars = keyed(stage, terms(self.objective, output, check=self._watching))
         headline, examples = f"{stage}/elbo", len(output.x)
-        self.log(headline, terms.pop(headline), batch_size=examples, sync_dist=True, prog_bar=True)
-        self.log_dict(terms, batch_size=examples, sync_dist=True)
+        self.log(
+            headline, scalars.pop(headline), batch_size=examples, sync_dist=True, prog_bar=True
+        )
+        self.log_dict(scalars, batch_size=examples, sync_dist=True)
 
     @override
     def on_train_epoch_start(self) -> None:
@@ -368,7 +358,7 @@ class VAEModule(LightningModule):
 
     @override
     def on_train_epoch_end(self) -> None:
-        if not self.automatic_optimization:
+        if self.objective.optimizer is not None:
             step_each_epoch(self.trainer)
 
     @override
@@ -438,27 +428,10 @@ class VAEModule(LightningModule):
                 "prior=StandardNormal(20), with your number of latents."
             )
 
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Eval mode without gradients; afterwards every submodule is in the mode it was in."""
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
-
-    @contextmanager
-    def _seeded(self, batch_idx: int, dataloader_idx: int) -> Iterator[None]:
-        """The same draws at every validation, and training's random state as if none were made."""
-        device = self.device
-        devices = [] if device.type == "cpu" else [device]
+    def _seeded(self, batch_idx: int, dataloader_idx: int) -> AbstractContextManager[None]:
+        """The same draws at every validation."""
         seed = (self.global_rank * 8191 + dataloader_idx) * 1_000_003 + batch_idx
-        with torch.random.fork_rng(devices, device_type="cuda" if not devices else device.type):
-            torch.manual_seed(seed)
-            yield
+        return seeded(seed, self.device)
 
 
 _OWN_ARGUMENTS = list(inspect.signature(VAEModule).parameters)
@@ -493,29 +466,3 @@ def _repeat(value: Any, samples: int, batch: int) -> Any:
     if not isinstance(value, Tensor) or value.dim() == 0 or len(value) != batch:
         return value
     return value.repeat(samples, *[1] * (value.dim() - 1))
-
-
-def _named(stage: str, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What is logged: the terms and the ELBO, β = 1 and no floor, under their keys."""
-    elbo = -terms["distortion"] - terms["rate"]
-    return {f"{stage}/{key}": value.detach() for key, value in {**terms, "elbo": elbo}.items()}
-
-
-def _everywhere(terms: Mapping[str, Tensor]) -> dict[str, float]:
-    """The means over all ranks, read off the device in one go."""
-    values = torch.stack(list(terms.values()))
-    return dict(zip(terms, mean_over_ranks(values).tolist(), strict=True))
-
-
-def _not_finite(output: VAEOutput, parts: Mapping[str, Tensor]) -> str:
-    """Where it began: the terms in the order in which they are computed."""
-    terms = {
-        "distortion": output.distortion,
-        **{f"rate of group {g}": latent.rate for g, latent in enumerate(output.latents)},
-        **parts,
-    }
-    first = next(name for name, term in terms.items() if not bool(torch.isfinite(term).all()))
-    return (
-        f"the loss is {parts['loss'].item()}: not finite in {first}. Look for unscaled data in x, "
-        f"or lower the learning rate."
-    )

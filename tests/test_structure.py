@@ -28,12 +28,13 @@ PACKAGE = ROOT / "lightning_vae"
 # Left to right, as in the design; a file imports only from its left. Lightning begins with what
 # the module is built on.
 LAYERS = [
-    {"schedules", "coefficients"},
+    {"schedules", "coefficients", "evaluation"},
     {"distributions", "checkpoints"},
     {"divergences", "likelihoods", "posteriors"},
     {"priors", "networks"},
     {"latents"},
     {"objectives"},
+    {"terms"},
     {"clock", "hyperparameters", "optimizers"},
     {"module"},
     {"callbacks", "metrics", "data"},
