@@ -35,7 +35,8 @@ class Objective(HasCoefficients, nn.Module, ABC):
 
     It may own networks. Those that are to minimise something else than the VAE does, such as a
     discriminator, get an ``optimizer`` of their own, and a second loss. The module then optimises
-    by hand: it steps on ``loss`` without them, and they on ``own_loss`` alone.
+    by hand: it steps on ``loss`` without them, and they on ``own_loss`` alone. Under DDP that needs
+    ``strategy="ddp_find_unused_parameters_true"``, for neither loss reaches all parameters.
 
     >>> class Squared(Objective):
     ...     gamma = Coefficient[float]()
