@@ -5,7 +5,7 @@ import math
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from lightning_vae.distributions import at_least_float32
+from lightning_vae.distributions.precision import at_least_float32
 
 __all__ = ["kl"]
 

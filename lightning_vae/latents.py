@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lightning_vae.distributions import at_least_float32
+from lightning_vae.distributions.precision import at_least_float32
 
 __all__ = ["Latent", "RunningRate", "VAEOutput"]
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_vae.latents import VAEOutput
-from lightning_vae.objectives import Objective, mean_over_ranks
+from lightning_vae.objectives import Objective
+from lightning_vae.objectives.ranks import mean_over_ranks
 
 __all__ = ["everywhere", "keyed", "terms"]
 

@@ -1,132 +1,24 @@
-r"""Objectives: what a VAE minimises, with a few named coefficients that callbacks may move.
-
-The central one is one formula with three coefficients, in nats:
-
-.. math:: \mathcal L = D + \sum_g \beta_g\,\bigl|\max(\text{free\_bits}_g, R_g) - \text{capacity}_g\bigr|
-"""
+"""The evidence lower bound, and the β-VAE objective with free bits and capacity."""
 
 import functools
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor
 from torch.distributions import Distribution
-from torch.optim import Optimizer
 
-from lightning_vae.coefficients import Coefficient, Grouped, HasCoefficients
+from lightning_vae.coefficients import Coefficient, Grouped
 from lightning_vae.divergences import kl
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods import distortion
+from lightning_vae.objectives.floors import Per, at_least, free_bits, units
+from lightning_vae.objectives.objective import Objective
+from lightning_vae.objectives.ranks import mean_over_ranks
 
-__all__ = ["ELBO", "Coefficient", "Objective", "elbo", "free_bits", "mean_over_ranks"]
+__all__ = ["ELBO", "elbo"]
 
-Per = Literal["latent", "channel", "group", "total"]
 S = TypeVar("S", float, float | None)
-
-
-class Objective(HasCoefficients, nn.Module, ABC):
-    """What a VAE minimises: an output's terms, weighed by coefficients that callbacks may move.
-
-    A subclass names its coefficients as :class:`Coefficient` class attributes and computes the
-    loss. It is called eagerly, outside any compiled region: a float that changes is exact there.
-
-    It may own networks. Those that are to minimise something else than the VAE does, such as a
-    discriminator, get an ``optimizer`` of their own, and a second loss. The module then optimises
-    by hand: it steps on ``loss`` without them, and they on ``own_loss`` alone. Under DDP that needs
-    ``strategy="ddp_find_unused_parameters_true"``, for neither loss reaches all parameters.
-
-    >>> class Squared(Objective):
-    ...     gamma = Coefficient[float]()
-    ...
-    ...     def __init__(self, gamma: float = 2.0) -> None:
-    ...         super().__init__()
-    ...         self.gamma = gamma
-    ...
-    ...     def forward(self, output):
-    ...         excess = output.rate.square().mean()
-    ...         loss = output.distortion.mean() + self.gamma * excess
-    ...         return {"loss": loss, "excess": excess.detach()}
-    >>> Squared().coefficients
-    {'gamma': 2.0}
-    """
-
-    samples: int | None = None  # how many draws of z it needs; None is one, without a K dimension
-    # Parameters → optimizer, for networks of its own that minimise own_loss.
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(getattr(type(self), name, None), Coefficient):
-            # nn.Module would register a Parameter or a module under the name, unchecked.
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    @abstractmethod
-    def forward(self, output: VAEOutput) -> dict[str, Tensor]:
-        """``loss``, a scalar that keeps its graph, and named parts: unweighted and detached.
-
-        With an ``optimizer``, also ``own_loss``, which keeps its graph to the objective's own
-        networks; take it from detached draws.
-        """
-
-    def context(self, x: Tensor) -> dict[str, Any]:
-        """What ``encode`` and ``decode`` get as keywords besides the batch's own context. None.
-
-        It is drawn anew for every batch, and is found in the output: a β per example, for one.
-        """
-        return {}
-
-
-def free_bits(rate: Tensor, floor: float, per: Per = "latent", batch_mean: bool = True) -> Tensor:
-    r"""Hold the rate up to a floor: below it, a unit costs the floor and feels no gradient.
-
-    .. math:: \max\bigl(\lambda, \tfrac1B \textstyle\sum_b R_{bj}\bigr) \quad\text{or}\quad
-              \max(\lambda, R_{bj})
-
-    The gradient is zero below the floor and full at and above it. A floor of 0 is no floor at
-    all: a Monte Carlo rate may be negative.
-
-    Args:
-        rate: [B, \*factors] nats.
-        floor: λ in nats, for every unit.
-        per: What a unit is: ``"latent"``, each element; ``"channel"``, dimension 1 with the rest
-            summed; ``"group"`` or ``"total"``, all elements together.
-        batch_mean: Floor the mean over the batch (Kingma et al.), or else each example.
-
-    Returns:
-        The floored rate of every unit: [\*units] where the batch is averaged, else [B, \*units].
-
-    Raises:
-        ValueError: if the floor is negative or not finite, or ``per`` is none of the four.
-
-    Source: Kingma et al. 2016 (IAF), appendix C.8.
-
-    >>> rate = torch.tensor([[0.1, 2.0], [0.3, 4.0]])
-    >>> free_bits(rate, 0.5)
-    tensor([0.5000, 3.0000])
-    >>> free_bits(rate, 3.0, per="group", batch_mean=False)
-    tensor([3.0000, 4.3000])
-    """
-    if not 0 <= floor < math.inf:
-        raise ValueError(f"floor must be a finite number of nats >= 0, got {floor}; 0 is no floor.")
-    units = _units(rate, per)
-    if batch_mean:
-        units = units.mean(0)
-    return _at_least(floor, units)
-
-
-def _units(rate: Tensor, per: Per) -> Tensor:
-    """[B, *factors] to [B, *units]."""
-    if per == "latent":
-        return rate
-    if per == "channel":
-        return rate.reshape(*rate.shape[:2], -1).sum(2)
-    if per in ("group", "total"):
-        return rate.reshape(len(rate), -1).sum(1)
-    raise ValueError(f"per must be 'latent', 'channel', 'group' or 'total', got {per!r}.")
 
 
 def elbo(
@@ -221,7 +113,7 @@ class ELBO(Objective):
         self.beta, self.free_bits, self.capacity = beta, free_bits, capacity
         self.total_floor = total_floor
         self.per, self.batch_mean = per, batch_mean
-        _units(torch.zeros(1, 1), per)
+        units(torch.zeros(1, 1), per)
         self._refuse_conflicts()
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
@@ -260,7 +152,7 @@ class ELBO(Objective):
         ]
         if not self._grouped:
             total = self.free_bits if on_total and isinstance(self.free_bits, float) else 0.0
-            rates = [_at_least(max(self.total_floor, total), _sum(rates))]
+            rates = [at_least(max(self.total_floor, total), _sum(rates))]
         if self.batch_mean:
             return rates
         means = [rate.mean() for rate in rates]
@@ -284,7 +176,7 @@ class ELBO(Objective):
             floored = free_bits(rate, floor, self.per, batch_mean=False)
             return floored.reshape(len(rate), -1).sum(1)
         mean = self._over_ranks(rate.mean(0))
-        return _at_least(floor, _units(mean[None], self.per) if floor else mean).sum()
+        return at_least(floor, units(mean[None], self.per) if floor else mean).sum()
 
     def _over_ranks(self, mean: Tensor) -> Tensor:
         return mean_over_ranks(mean) if self.training and not self._linear else mean
@@ -306,11 +198,6 @@ class ELBO(Objective):
             )
 
 
-def _at_least(floor: float, rate: Tensor) -> Tensor:
-    # The gradient of clamp is full at the floor; that of maximum is half.
-    return rate.clamp(min=floor) if floor > 0 else rate
-
-
 def _sum(terms: Sequence[Tensor]) -> Tensor:
     return functools.reduce(torch.add, terms)
 
@@ -321,16 +208,3 @@ def _one_each(name: str, value: S | tuple[S, ...], groups: int) -> tuple[S, ...]
     if len(value) != groups:
         raise ValueError(f"{name}={value} has {len(value)} values for {groups} groups of latents.")
     return value
-
-
-def mean_over_ranks(mean: Tensor) -> Tensor:
-    """The mean over all ranks in value, this rank's own in gradient.
-
-    DDP averages gradients over ranks, so each contributes its own mean's, evaluated where the
-    global mean stands: a floor or an absolute value of the mean is not the mean of floors.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return mean
-    everywhere = mean.detach().clone()
-    distributed.all_reduce(everywhere)
-    return everywhere / distributed.get_world_size() + (mean - mean.detach())

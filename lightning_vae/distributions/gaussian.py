@@ -1,29 +1,16 @@
-r"""Distributions that torch lacks, each with its divergences registered beneath it.
-
-Every class is a :class:`torch.distributions.Distribution`, elementwise over its batch shape, so
-``Independent``, ``expand`` and ``kl_divergence`` work as with torch's own. Divergences are in nats
-and never reduced.
-"""
+"""Normal distributions by log-variance, and their divergences."""
 
 import math
 from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Bernoulli as BinaryBernoulli
 from torch.distributions import Distribution, Normal, constraints, register_kl
 from torch.distributions.utils import broadcast_all
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-__all__ = ["Bernoulli", "DiagonalGaussian", "StandardGaussian"]
+__all__ = ["DiagonalGaussian", "StandardGaussian"]
 
-_NARROW = (torch.bfloat16, torch.float16)
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-
-
-def at_least_float32(terms: Tensor) -> Tensor:
-    """Low-precision terms widened, for a sum in bfloat16 keeps three digits; others as they are."""
-    return terms.float() if terms.dtype in _NARROW else terms
 
 
 def _broadcast(a: Tensor | float, b: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -155,39 +142,3 @@ def _kl_normal_normal(q: Normal, p: Normal) -> Tensor:
     q_log_variance, p_log_variance = _log_variance(q), _log_variance(p)
     standardised = _standardised(q.loc - p.loc, p_log_variance)
     return 0.5 * (_excess(q_log_variance - p_log_variance) + standardised.square())
-
-
-class Bernoulli(BinaryBernoulli):
-    r"""The Bernoulli distribution by logits, its log-density continued to :math:`[0, 1]`.
-
-    .. math:: \log p(x) = x \log\sigma(\ell) + (1 - x) \log(1 - \sigma(\ell))
-
-    For x in {0, 1} this is the Bernoulli log-probability. For gray values between it is the
-    negative cross-entropy that the field trains with: **no density**, since it does not integrate
-    to one over [0, 1] (for that, see the continuous Bernoulli of Loaiza-Ganem & Cunningham 2019).
-
-    Args:
-        logits: :math:`\ell`, of any shape.
-
-    Raises:
-        ValueError: if ``validate_args`` is on and a value lies outside [0, 1].
-
-    >>> Bernoulli(torch.tensor([150.0, 0.0])).log_prob(torch.tensor([0.0, 0.5]))
-    tensor([-150.0000,   -0.6931])
-    """
-
-    support = constraints.unit_interval  # type: ignore[assignment]
-
-    def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
-        # Not torch's own constructor, which broadcasts the one argument: two views, one backwards.
-        self.is_scalar, self.logits, self._param = False, logits, logits
-        Distribution.__init__(self, logits.shape, validate_args=validate_args)
-
-    def expand(
-        self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
-    ) -> "Bernoulli":
-        return Bernoulli(self.logits.expand(batch_shape), validate_args=self._validate_args)
-
-    def cross_entropy(self, value: Tensor) -> Tensor:
-        """The negative log-probability, without the two negations of data that ``-log_prob`` is."""
-        return binary_cross_entropy_with_logits(self.logits, value, reduction="none")

@@ -1,29 +1,18 @@
-"""Priors: modules that return p(z), a distribution over one example's latents."""
+"""The standard normal prior, the one by default."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Size, Tensor
 from torch.distributions import Distribution, Independent
 from typing_extensions import Self
 
 from lightning_vae.distributions import StandardGaussian
+from lightning_vae.priors.prior import Prior, Product
 
-__all__ = ["Prior", "Product", "StandardNormal", "as_prior", "standard_normal", "standard_shapes"]
-
-
-class Prior(nn.Module, ABC):
-    """A module that returns p(z): a distribution with no batch shape and z's shape as its event."""
-
-    @abstractmethod
-    def forward(self, **context: Any) -> Distribution | tuple[Distribution, ...]:
-        """p(z), or one p(z_g) a group.
-
-        A conditional prior p(z|c) takes c from the context and has the batch as its batch shape.
-        """
+__all__ = ["StandardNormal", "standard_normal", "standard_shapes"]
 
 
 class StandardNormal(Prior):
@@ -65,47 +54,6 @@ class StandardNormal(Prior):
 
     def extra_repr(self) -> str:
         return ", ".join(str(size) for size in self.shape)
-
-
-class Product(Prior):
-    r"""Independent priors, one a latent space: :math:`p(z_1, z_2) = p(z_1)\,p(z_2)`.
-
-    Args:
-        priors: One prior for every group that ``encode`` returns, in its order.
-
-    >>> [p.event_shape for p in Product(StandardNormal(2), StandardNormal((4, 8)))()]
-    [torch.Size([2]), torch.Size([4, 8])]
-    """
-
-    def __init__(self, *priors: Prior) -> None:
-        super().__init__()
-        self.groups = nn.ModuleList(priors)
-
-    def forward(self, **context: Any) -> tuple[Distribution, ...]:
-        return tuple(prior(**context) for prior in self.groups)
-
-
-def as_prior(prior: Prior | Sequence[Prior] | None) -> Prior | None:
-    """A prior as it is, and a sequence as their product.
-
-    Raises:
-        TypeError: if it, or one of them, is no module.
-
-    >>> as_prior([StandardNormal(2), StandardNormal(3)]).groups[1]
-    StandardNormal(3)
-    """
-    if isinstance(prior, list | tuple):
-        return Product(*map(_checked, prior))
-    return None if prior is None else _checked(prior)
-
-
-def _checked(prior: object) -> Prior:
-    if not isinstance(prior, nn.Module):
-        raise TypeError(
-            f"prior must be a module that returns a distribution, got {prior!r}; "
-            f"write prior=StandardNormal(20)."
-        )
-    return cast(Prior, prior)
 
 
 def standard_normal(shapes: Iterable[Sequence[int]]) -> Prior:

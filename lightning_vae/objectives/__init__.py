@@ -1,0 +1,13 @@
+r"""Objectives: what a VAE minimises, with a few named coefficients that callbacks may move.
+
+The central one is one formula with three coefficients, in nats:
+
+.. math:: \mathcal L = D + \sum_g \beta_g\,\bigl|\max(\text{free\_bits}_g, R_g) - \text{capacity}_g\bigr|
+"""
+
+from lightning_vae.coefficients import Coefficient
+from lightning_vae.objectives.bound import ELBO, elbo
+from lightning_vae.objectives.floors import free_bits
+from lightning_vae.objectives.objective import Objective
+
+__all__ = ["ELBO", "Coefficient", "Objective", "elbo", "free_bits"]
