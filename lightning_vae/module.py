@@ -112,10 +112,8 @@ class VAEModule(LightningModule):
 
     def infer(self, x: Tensor, samples: int | None = None, **context: Any) -> tuple[Latent, ...]:
         """The posterior, prior, draw and rate of every group; a hierarchy overrides this."""
-        encoded, batch_dims = (
-            posteriors.each(self.encode(x, **context)),
-            1 if samples is None else 2,
-        )
+        encoded = posteriors.each(self.encode(x, **context))
+        batch_dims = 1 if samples is None else 2
         draws = [posteriors.draw(q, samples) for q in encoded]
         priors = self._priors([z.shape[batch_dims:] for z in draws], draws[0], context)
         return tuple(
@@ -149,11 +147,12 @@ class VAEModule(LightningModule):
         if samples is None:
             likelihood = self.decode(_as_given(draws), **context)
             distortions = distortion(x, likelihood, self._watching)
-            return VAEOutput(x, likelihood, latents, distortions, context)
-        repeated = {name: _repeat(value, samples, len(x)) for name, value in context.items()}
-        likelihood = self.decode(_as_given([z.flatten(0, 1) for z in draws]), **repeated)
-        distortions = distortion(_repeat(x, samples, len(x)), likelihood, self._watching)
-        return VAEOutput(x, likelihood, latents, distortions.view(samples, len(x)), context)
+        else:  # as one batch of K·B
+            draws, targets = [z.flatten(0, 1) for z in draws], _repeat(x, samples, len(x))
+            repeated = {name: _repeat(value, samples, len(x)) for name, value in context.items()}
+            likelihood = self.decode(_as_given(draws), **repeated)
+            distortions = distortion(targets, likelihood, self._watching).view(samples, len(x))
+        return VAEOutput(x, likelihood, latents, distortions, context)
 
     # ---- what a batch is ---------------------------------------------------------------------------
 
