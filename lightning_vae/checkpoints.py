@@ -48,8 +48,10 @@ def restore(module: nn.Module, saved: Mapping[str, Any], repeats: bool) -> list[
         here = owner.coefficients[name]
         if path not in values or values[path] == here:
             continue
-        again = repeats and name in owner.given and once_given.get(path, ()) == owner.given[name]
-        if name in owner.given and not again:
+        # A value that a callback has moved since is no longer the one that was given.
+        stands = name in owner.given and owner.given[name] == here
+        again = repeats and once_given.get(path, ()) == here
+        if stands and not again:
             said.append(f"{path}={here} as given (the checkpoint had {values[path]})")
         else:
             setattr(owner, name, values[path])

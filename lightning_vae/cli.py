@@ -25,7 +25,8 @@ class VAECLI(LightningCLI):
             results["Checkpoint"] = checkpoint
         if (elbo := trainer.callback_metrics.get("val/elbo")) is not None:
             results["val/elbo"] = f"{elbo:.2f} nats"
-        results["Open them"] = f"tensorboard --logdir {trainer.loggers[0].save_dir}"
+        if trainer.loggers:
+            results["Open them"] = f"tensorboard --logdir {trainer.loggers[0].save_dir}"
         return results
 
 

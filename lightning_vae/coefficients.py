@@ -96,6 +96,9 @@ class HasCoefficients:
         vars(made).update(_arguments=_named(cls, args, kwargs), given={}, planned={})
         return made
 
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.coefficients.items())
+
     @property
     def coefficients(self) -> dict[str, Value]:
         """The value of every coefficient by name."""

@@ -49,7 +49,9 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
         )
     if batch_dims is None:
         batch_dims = 1 + z.dim() - _dims(q, z)
-    _refuse_mismatch(p, z.shape[batch_dims - 1 : batch_dims], z.shape[batch_dims:])
+    # Its own batch, or that of draws which the posterior itself is over.
+    batch = z.shape[:batch_dims] if _dims(q, z) == z.dim() else z.shape[batch_dims - 1 : batch_dims]
+    _refuse_mismatch(p, batch, z.shape[batch_dims:])
     q, p = _unwrap(q), _unwrap(p)
     try:
         rate = at_least_float32(kl_divergence(q, p))
@@ -74,7 +76,7 @@ def _unwrap(d: Distribution) -> Distribution:
 
 def _refuse_mismatch(p: Distribution, batch: Size, factors: Size) -> None:
     shape = Size(getattr(p, "batch_shape", ())) + Size(getattr(p, "event_shape", factors))
-    if shape not in (factors, batch + factors):
+    if shape not in (factors, batch[-1:] + factors, batch + factors):
         wanted = factors[0] if len(factors) == 1 else tuple(factors)
         raise ValueError(
             f"prior has shape {tuple(shape)} but the posterior's latents have shape "

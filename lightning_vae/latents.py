@@ -81,17 +81,17 @@ class RunningRate:
         self.reset()
 
     def reset(self) -> None:
-        self.sums: tuple[Tensor, ...] = ()
-        self.examples = 0
+        self._sums: tuple[Tensor, ...] = ()
+        self._examples = 0
 
     def update(self, output: VAEOutput) -> None:
         batch_dims = tuple(range(output.distortion.dim()))
         # A sum in bfloat16 stops growing at 256.
         rates = [at_least_float32(latent.rate.detach()) for latent in output.latents]
         sums = [rate.sum(batch_dims) for rate in rates]
-        self.sums = tuple(map(torch.add, self.sums, sums)) or tuple(sums)
-        self.examples += output.distortion.numel()
+        self._sums = tuple(map(torch.add, self._sums, sums)) or tuple(sums)
+        self._examples += output.distortion.numel()
 
     def mean(self) -> tuple[Tensor, ...]:
         """[*factors] nats for every group; nothing before the first update."""
-        return tuple(total / self.examples for total in self.sums)
+        return tuple(total / self._examples for total in self._sums)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -26,6 +26,7 @@ from lightning_vae.optimizers import (
     LRSchedulerCallable,
     OptimizerCallable,
     adam,
+    as_optimizer,
     callable_or_none,
     free_gradients,
     step_each_epoch,
@@ -48,7 +49,7 @@ class VAEModule(LightningModule):
     moves its objective's coefficients; without a callback they stay, and at the defaults the loss
     is the negative ELBO in nats.
 
-    Logged: ``train/`` and ``val/`` with ``loss``, ``elbo``, ``distortion``, ``rate`` and the
+    Overriding one of Lightning's hooks, call ``super()``'s too. Logged: ``train/`` and ``val/`` with ``loss``, ``elbo``, ``distortion``, ``rate`` and the
     objective's parts. ``val/elbo`` is at β = 1 without free bits and capacity, from the same draws
     at every validation: the one to monitor.
 
@@ -101,7 +102,7 @@ class VAEModule(LightningModule):
     # ---- the model: override encode and decode, or infer for a hierarchy -------------------------
 
     def encode(self, x: Tensor, **context: Any) -> Distribution | tuple[Distribution, ...]:
-        """q(z|x), with batch shape [B, ...]; a tuple is several latent spaces."""
+        """q(z|x), with batch shape [B, ...]; a tuple is several latent spaces, if not of one."""
         posterior: Distribution = self.encoder(x, **context)
         return posterior
 
@@ -115,7 +116,7 @@ class VAEModule(LightningModule):
         encoded = posteriors.each(self.encode(x, **context))
         batch_dims = 1 if samples is None else 2
         draws = [posteriors.draw(q, samples) for q in encoded]
-        priors = self._priors([z.shape[batch_dims:] for z in draws], draws[0], context)
+        priors = self._priors([z.shape[batch_dims:] for z in draws], context)
         return tuple(
             Latent(q, p, z, kl(q, p, z, batch_dims))
             for q, p, z in zip(encoded, priors, draws, strict=True)
@@ -129,7 +130,7 @@ class VAEModule(LightningModule):
         """
         self._refuse_undrawable()
         priors = _as_tuple(self.prior(**context)) if self.prior is not None else ()
-        return _as_given([_draw_prior(p, n, conditional=bool(context)) for p in priors])
+        return _as_given([_draw_prior(p, n) for p in priors])
 
     def forward(self, x: Tensor, samples: int | None = None, **context: Any) -> VAEOutput:
         """Encode, draw, decode: every term of the ELBO, per example and in nats.
@@ -142,7 +143,8 @@ class VAEModule(LightningModule):
         """
         if samples is not None and samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}; None is one draw.")
-        latents = self.infer(x, samples=samples, **context)
+        several = {} if samples is None else {"samples": samples}  # a hierarchy may take none
+        latents = self.infer(x, **several, **context)
         draws = [latent.z for latent in latents]
         if samples is None:
             likelihood = self.decode(_as_given(draws), **context)
@@ -215,13 +217,24 @@ class VAEModule(LightningModule):
             raise TypeError(
                 f"x must be a Tensor, got {type(x).__name__}; write torch.as_tensor(x)."
             )
-        x = self._here(x)
+        x = self._here(self._acceptable(x))
         return x, {**self.objective.context(x), **self._here(context)}
 
+    def _acceptable(self, x: Tensor) -> Tensor:
+        """What networks can take: float64, as numpy has it, at the module's own precision."""
+        if x.dtype in (torch.uint8, torch.bool):
+            remedy = "x.float() / 255" if x.dtype == torch.uint8 else "x.float()"
+            raise ValueError(f"x has dtype {x.dtype}; write {remedy} where the data is made.")
+        return x.to(self._precision) if x.dtype == torch.float64 else x
+
     def _here(self, value: Any) -> Any:
+        """Tensors on the module's device, floats at its precision."""
+        if isinstance(value, dict) and not value:
+            return value
+
         def move(tensor: Tensor) -> Tensor:
-            dtype = self.dtype if tensor.is_floating_point() else tensor.dtype
-            return tensor.to(self.device, dtype)  # type: ignore[arg-type]
+            dtype = self._precision if tensor.is_floating_point() else tensor.dtype
+            return tensor.to(self.device, dtype)
 
         return apply_to_collection(value, Tensor, move)
 
@@ -262,8 +275,8 @@ class VAEModule(LightningModule):
             return {"embedding": _mean_latents(output.latents), "elbo": output.elbo}
 
     def _pass(self, batch: Any, **kwargs: Any) -> VAEOutput:
-        x = self.inputs(batch)
-        context = {**self.context(batch), **self.objective.context(x)}
+        x = self._acceptable(self.inputs(batch))
+        context = self._here({**self.context(batch), **self.objective.context(x)})
         output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
         return output
 
@@ -288,7 +301,10 @@ class VAEModule(LightningModule):
             output = self._pass(batch)
         getattr(self, f"{stage}_rate").update(output)
         scalars = keyed(stage, terms(self.objective, output, check=self._watching))
-        headline, examples = f"{stage}/elbo", len(output.x)
+        # Over ranks, Lightning averages the counts and cuts them to whole ones: times the ranks,
+        # their average is whole, and the mean over uneven shares exact.
+        ranks = 1 if self._trainer is None else self._trainer.world_size
+        headline, examples = f"{stage}/elbo", len(output.x) * ranks
         self.log(
             headline, scalars.pop(headline), batch_size=examples, sync_dist=True, prog_bar=True
         )
@@ -337,14 +353,17 @@ class VAEModule(LightningModule):
         own = self._own_optimizer()
         theirs = set(self.objective.parameters()) if own is not None else set()
         parameters = [p for p in self.parameters() if p.requires_grad and p not in theirs]
-        optimizer = (self._optimizer or partial(adam, trainer=self.trainer))(parameters)
+        make = self._optimizer or partial(adam, trainer=self.trainer)
+        optimizer = as_optimizer("optimizer", make(parameters))
         scheduler = None if self._lr_scheduler is None else self._lr_scheduler(optimizer)
         configured = with_scheduler(optimizer, scheduler, by_hand=own is not None)
         return configured if own is None else (configured, {"optimizer": own})
 
     def _own_optimizer(self) -> Optimizer | None:
         make = self.objective.optimizer
-        return None if make is None else make(self.objective.parameters())
+        if make is None:
+            return None
+        return as_optimizer("objective.optimizer", make(self.objective.parameters()))
 
     def _optimise(self, loss: Tensor, own_loss: Tensor) -> None:
         """One step of the VAE, then one of the objective's own networks."""
@@ -399,14 +418,18 @@ class VAEModule(LightningModule):
         return clock.writes_now(self._trainer)
 
     @property
+    def _precision(self) -> torch.dtype:
+        return cast(torch.dtype, self.dtype)  # declared to be a str as well
+
+    @property
     def _hierarchical(self) -> bool:
         return type(self).infer is not VAEModule.infer
 
     def _priors(
-        self, shapes: Sequence[torch.Size], like: Tensor, context: dict[str, Any]
+        self, shapes: Sequence[torch.Size], context: dict[str, Any]
     ) -> tuple[Distribution, ...]:
         if self.prior is None:
-            self.prior = standard_normal(shapes).to(like)
+            self.prior = standard_normal(shapes).to(self.device, self._precision)
         priors = _as_tuple(self.prior(**context))
         if len(priors) != len(shapes):
             raise ValueError(
@@ -454,10 +477,15 @@ def _mean_latents(latents: Sequence[Latent]) -> Latents:
     return _as_given([posteriors.mean(latent.posterior) for latent in latents])
 
 
-def _draw_prior(prior: Distribution, n: int, conditional: bool) -> Tensor:
+def _draw_prior(prior: Distribution, n: int) -> Tensor:
     """n draws; a prior conditioned on n examples has them as its batch."""
-    one_each = conditional and prior.batch_shape[:1] == (n,)
-    return prior.sample() if one_each else prior.sample(torch.Size([n]))
+    given = prior.batch_shape[0] if prior.batch_shape and prior.event_shape else None
+    if given is None:
+        return prior.sample(torch.Size([n]))
+    if given not in (1, n):
+        raise ValueError(f"the prior is conditioned on {given} examples, but n={n}; give it {n}.")
+    drawn: Tensor = prior.expand(torch.Size([n])).sample()
+    return drawn
 
 
 def _repeat(value: Any, samples: int, batch: int) -> Any:

@@ -124,6 +124,12 @@ def _halvings(size: int, times: int) -> list[int]:
     return sizes
 
 
+def _channels(channels: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(channels, int) or not channels:
+        raise ValueError(f"channels must name every convolution's, got {channels}; write (32, 64).")
+    return tuple(channels)
+
+
 def _image(shape: Sequence[int]) -> tuple[int, int, int]:
     if isinstance(shape, int) or len(shape) != 3:
         raise ValueError(f"shape must be (channels, height, width), got {shape}.")
@@ -157,6 +163,7 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         colours, height, width = _image(shape)
+        channels = _channels(channels)
         rows, columns = (_halvings(side, len(channels))[-1] for side in (height, width))
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING)
@@ -199,6 +206,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         self.likelihood = _head(likelihood)
         colours, height, width = _image(shape)
+        channels = _channels(channels)
         rows, columns = (_halvings(side, len(channels)) for side in (height, width))
         sides = list(zip(reversed(rows), reversed(columns), strict=True))
         widths = (*reversed(channels), self.likelihood.features * colours)

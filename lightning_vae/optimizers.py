@@ -12,6 +12,7 @@ __all__ = [
     "LRSchedulerCallable",
     "OptimizerCallable",
     "adam",
+    "as_optimizer",
     "callable_or_none",
     "free_gradients",
     "step_each_epoch",
@@ -34,11 +35,28 @@ def callable_or_none(name: str, value: T) -> T:
     """
     if value is None or callable(value):
         return value
-    made = type(value).__name__
+    made = isinstance(value, Optimizer | LRScheduler | ReduceLROnPlateau)
+    example = type(value).__name__ if made else "torch.optim.Adam"
     raise TypeError(
-        f"{name} must be a callable that makes it, got the {made} itself; write "
-        f"{name}=functools.partial({made}, ...)."
+        f"{name} must be a callable that makes it, got {_said(value)}; write "
+        f"{name}=functools.partial({example}, ...)."
     )
+
+
+def _said(value: object) -> str:
+    is_plain = isinstance(value, int | float | str)
+    return repr(value) if is_plain else f"the {type(value).__name__} itself"
+
+
+def as_optimizer(name: str, made: object) -> Optimizer:
+    """What a callable has made.
+
+    Raises:
+        TypeError: if it is no optimizer.
+    """
+    if isinstance(made, Optimizer):
+        return made
+    raise TypeError(f"{name} must return an optimizer, got {made!r}; is its return missing?")
 
 
 def adam(parameters: Iterable[nn.Parameter], trainer: Trainer) -> Optimizer:

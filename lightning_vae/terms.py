@@ -23,8 +23,9 @@ def terms(objective: Objective, output: VAEOutput, check: bool = True) -> dict[s
 
     Raises:
         ValueError: if it is not; the first term that is not is named.
+        TypeError: if the objective returned something else.
     """
-    parts = dict(objective(output))
+    parts = _checked(objective, objective(output))
     if check and not math.isfinite(parts["loss"].item()):
         raise ValueError(_not_finite(output, parts))
     for name in ("distortion", "rate"):
@@ -49,6 +50,25 @@ def everywhere(scalars: Mapping[str, Tensor]) -> dict[str, float]:
     """The means over all ranks, read off the device in one go."""
     values = torch.stack(list(scalars.values()))
     return dict(zip(scalars, mean_over_ranks(values).tolist(), strict=True))
+
+
+def _checked(objective: Objective, parts: object) -> dict[str, Tensor]:
+    """What an objective returned, if it is what it should be."""
+    needed = ["loss", *(["own_loss"] if objective.optimizer is not None else [])]
+    if isinstance(parts, Mapping):
+        found = [parts.get(name) for name in needed]
+        if all(isinstance(value, Tensor) and value.dim() == 0 for value in found):
+            return dict(parts)
+    raise TypeError(
+        f"{type(objective).__name__} must return a dict with {' and '.join(needed)}, each a scalar "
+        f"tensor, got {_said(parts)}; end it in return {{'loss': loss.mean(), ...}}."
+    )
+
+
+def _said(parts: object) -> str:
+    if not isinstance(parts, Mapping):
+        return f"a {type(parts).__name__}"
+    return str({name: tuple(v.shape) if isinstance(v, Tensor) else v for name, v in parts.items()})
 
 
 def _not_finite(output: VAEOutput, parts: Mapping[str, Tensor]) -> str:

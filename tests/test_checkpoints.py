@@ -89,6 +89,15 @@ def test_on_resume_an_argument_given_wins_and_anything_else_is_restored(
     assert vae.objective.beta == (here if wins else 0.25)
 
 
+def test_a_value_that_a_callback_has_moved_is_no_longer_the_one_given(fit_with, tmp_path):
+    vae = mlp(ELBO(beta=4.0))
+    path = saved_run(fit_with, tmp_path, vae, BetaAnnealing(Linear(0, 1, over=4), unit="step"))
+    vae.objective.beta = 0.75  # where a longer run would have left it
+    with pytest.warns(UserWarning, match=r"beta=0\.5 from the checkpoint \(the module had 0.75\)"):
+        fit_with().test(vae, DataLoader(X, 4), ckpt_path=path, verbose=False)
+    assert vae.objective.beta == 0.5
+
+
 @pytest.mark.filterwarnings("ignore:.*goes on with.*")
 @pytest.mark.parametrize(
     ("arguments", "beta"), [({}, 0.25), ({"beta": 4.0}, 0.25), ({"beta": 2.0}, 2.0)]

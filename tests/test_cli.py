@@ -157,6 +157,16 @@ def test_a_run_says_where_its_results_are(here, capsys):
     assert "val/elbo" in out
 
 
+def test_a_run_without_a_logger_ends_well(here):
+    fit("-c", BASES["linear_gaussian"], "--trainer.max_epochs=1", "--trainer.logger=false")
+
+
+def test_a_refused_rival_prints_as_it_is_written(here):
+    both = ["-c", BASES["sprites"], "-c", FRAGMENTS["cyclical"]]
+    with pytest.raises(ValueError, match=r"BetaAnnealing\(.* and CyclicalAnnealing\(\)|shape="):
+        fit(*both, "--data.train_size=64", "--data.val_size=8")
+
+
 # ---- checkpoints of the command line -------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Two real processes: every rank sees one schedule, and two ranks minimise what one would."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from lightning_vae import ELBO, Cosine, DiagonalGaussian, Latent, VAEOutput
 from lightning_vae.distributions import Bernoulli, StandardGaussian
@@ -67,6 +69,19 @@ def test_two_ranks_see_equal_values_and_agree_on_everything(tmp_path):
             assert one["seen"] == [Cosine(0, 1, over=9)(t) for t in range(12)]
         else:
             assert one["seen"] == [0, 0.25, 0.5, 0.75, *[1.0] * 8]
+
+
+@pytest.mark.slow
+def test_validation_is_exact_over_uneven_shares(tmp_path):
+    run("validate", tmp_path)
+    ranks = [json.loads((tmp_path / f"validate-{r}.json").read_text()) for r in (0, 1)]
+    x = torch.rand(15, 4, generator=torch.Generator().manual_seed(0))
+    distortion = -Normal(0.5 * x, 1.0).log_prob(x).sum(1).mean().item()
+    exact = kl_divergence(Normal(x.double(), math.exp(-100)), Normal(0.0, 1.0).expand((4,)))
+    rate = exact.sum(1).mean().item()
+    for metrics in ranks:
+        assert metrics["val/distortion"] == pytest.approx(distortion, rel=1e-6)
+        assert metrics["val/elbo"] == pytest.approx(-distortion - rate, rel=1e-6)
 
 
 @pytest.mark.slow

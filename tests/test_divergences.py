@@ -95,6 +95,20 @@ def test_dimensions_that_do_not_split_are_summed():
     assert torch.equal(kl(q, p, q.rsample()), torch.full((B, 1), d * 2 / 2))
 
 
+def test_a_posterior_over_draws_meets_a_prior_over_the_same():
+    q = DiagonalGaussian(LOC.expand(5, B, d), LOG_VARIANCE.expand(5, B, d))
+    close(kl(q, standard(5, B, d), q.rsample(), 2), np.broadcast_to(RATE, (5, B, d)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_rate_of_a_low_precision_posterior_has_the_digits_of_float32(dtype):
+    loc, log_variance = LOC.to(dtype), (LOG_VARIANCE + 11).to(dtype)
+    q = DiagonalGaussian(loc, log_variance)
+    truth = oracles.normal_kl(loc.double().numpy(), log_variance.double().numpy())
+    rate = kl(q, StandardGaussian((d,), like=loc), q.rsample())
+    np.testing.assert_allclose(rate.numpy(), truth, rtol=1e-6)
+
+
 # --- Monte Carlo, where no closed form is registered
 
 

@@ -279,6 +279,23 @@ def test_each_group_of_several_is_logged(fit_with):
         )
 
 
+class Plainest(Ladder):
+    """A hierarchy that never heard of K draws."""
+
+    def infer(self, x):
+        return super().infer(x)
+
+
+def test_a_hierarchy_need_not_know_of_k_draws(fit_with):
+    fit_with(max_epochs=1).fit(Plainest(), DataLoader(X, 4), DataLoader(X, 4))
+
+
+def test_data_in_float64_is_taken_at_the_modules_precision(fit_with):
+    vae = mlp()
+    fit_with(max_epochs=1).fit(vae, DataLoader(X.double(), 4), DataLoader(X.double(), 4))
+    assert vae.embed(X.double()).dtype == torch.float32
+
+
 class Undrawable(Ladder):
     draw = VAEModule.draw
 
@@ -678,6 +695,7 @@ def test_in_low_precision_the_elbo_is_that_of_full(fit_with, precision):
     low = trainer.validate(vae, DataLoader(x, 16), verbose=False)[0]
     assert low["val/elbo"] == pytest.approx(full["val/elbo"], rel=2e-4)
     trainer.fit(vae, DataLoader(x, 16))
+    assert vae.prior().mean.dtype == vae.dtype
     output = vae(x.to(vae.dtype))
     assert output.distortion.dtype == output.rate.dtype == output.elbo.dtype == torch.float32
     assert vae.sample(3).shape == (3, 1024)

@@ -9,9 +9,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import distributed
+from torch.distributions import Normal
 from torch.utils.data import DataLoader
 
-from lightning_vae import BetaAnnealing, Cosine, CyclicalAnnealing, VAEModule
+from lightning_vae import BetaAnnealing, Cosine, CyclicalAnnealing, DiagonalGaussian, VAEModule
+from lightning_vae.data import Arrays
 from lightning_vae.networks import MLPDecoder, MLPEncoder
 from tests.test_ddp import objectives, output_of
 
@@ -60,6 +62,31 @@ def fit(folder: Path, callbacks: list[Callback], name: str) -> None:
     (folder / f"{name}-{trainer.global_rank}.json").write_text(json.dumps(result))
 
 
+class Certain(VAEModule):
+    """A posterior without spread, so that draws are the same on every rank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def encode(self, x):
+        return DiagonalGaussian(self.scale * x, torch.full_like(x, -200.0))
+
+    def decode(self, z):
+        return Normal(0.5 * z, 1.0)
+
+
+def validate(folder: Path, devices: int = 2) -> None:
+    """Fifteen examples: an uneven share."""
+    x = torch.rand(15, 4, generator=torch.Generator().manual_seed(0))
+    options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    trainer = Trainer(
+        accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", **options
+    )
+    metrics = trainer.validate(Certain(), Arrays(train=x, val=x, batch_size=4), verbose=False)[0]
+    (folder / f"validate-{trainer.global_rank}.json").write_text(json.dumps(metrics))
+
+
 def objective(folder: Path) -> None:
     distributed.init_process_group("gloo")
     rank = distributed.get_rank()
@@ -78,6 +105,8 @@ if __name__ == "__main__":
     what, folder = sys.argv[1], Path(sys.argv[2])
     if what == "objective":
         objective(folder)
+    elif what == "validate":
+        validate(folder)
     else:
         cycles = CyclicalAnnealing(cycles=3, ratio=1.0, unit="step", period=4)
         fit(folder, [BetaAnnealing(SCHEDULE, unit="step")], "annealed")

@@ -19,7 +19,7 @@ from lightning_vae import clock
 from lightning_vae.callbacks.lookahead import extent, times
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.callbacks.targets import Target, find
-from lightning_vae.schedules import Schedule, as_schedule
+from lightning_vae.schedules import Constant, Schedule, as_schedule
 
 __all__ = ["Anneal", "Unit"]
 
@@ -123,6 +123,7 @@ class Anneal(Callback):
         if self.enabled:
             self._settle_length(trainer)
             self._look_ahead(trainer)
+            self._warn_of_monitors(trainer)
             self._apply(trainer)
 
     @override
@@ -236,6 +237,16 @@ class Anneal(Callback):
                 raise ValueError(
                     f"two callbacks log {self.key!r}: {self} and {other}; give one another name: "
                     f"Anneal(..., name='...')."
+                )
+
+    def _warn_of_monitors(self, trainer: Trainer) -> None:
+        """A loss that is weighed differently later compares with nothing."""
+        for callback in clock.callbacks(trainer):
+            monitor = str(getattr(callback, "monitor", None))
+            if monitor.endswith("/loss") and not isinstance(self.schedule, Constant):
+                rank_zero_warn(
+                    f"{type(callback).__name__} watches {monitor}, whose meaning changes while "
+                    f"{self.target} moves; watch val/elbo, with mode='max'."
                 )
 
     def _settle_length(self, trainer: Trainer) -> None:

@@ -104,6 +104,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     Raises:
         ValueError: if cycles or ratio are out of range, or a period is missing.
+        TypeError: if shape makes no schedule.
         RuntimeError: if ``stop_cycling`` or ``start_cycling`` is called before training begins.
 
     Source: Fu et al. 2019, equations 6-7 (M = 4, R = 0.5).
@@ -126,8 +127,10 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         period: float | None = None,
         enabled: bool = True,
     ) -> None:
-        if not 0 < ratio <= 1:
-            raise ValueError(f"ratio must be in (0, 1], got {ratio}; Fu et al. use 0.5.")
+        if not callable(shape):
+            raise TypeError(f"shape must make a schedule, got {shape!r}; write shape=Linear.")
+        if not isinstance(ratio, int | float) or not 0 < ratio <= 1:
+            raise ValueError(f"ratio must be in (0, 1], got {ratio!r}; Fu et al. use 0.5.")
         if period is None and unit in ("epoch", "step"):
             raise ValueError(f"period is needed with unit={unit!r}: the length of a cycle in it.")
         if period is not None and period > 1 and unit == "run":

@@ -68,7 +68,7 @@ def _inside(held: Any, depth: int = 0) -> Iterator[tuple[int, list[str], float]]
     if depth > 0 and len(parts) > _MANY:
         return
     for name, value in parts.items():
-        if type(value) in (int, float):
+        if type(value) is float or (type(value) is int and not isinstance(held, list | tuple)):
             yield depth, [name], value
         elif depth < _DEPTH:
             yield from (

@@ -1,6 +1,7 @@
 """Callbacks print as they are written."""
 
 import inspect
+from functools import partial
 from types import FunctionType
 
 __all__ = ["as_written"]
@@ -29,4 +30,6 @@ def as_written(made: object) -> str:
 
 
 def _name_or_repr(value: object) -> str:
+    if isinstance(value, partial):  # as LightningCLI holds a class that is to be made later
+        value = next((held for held in value.args if isinstance(held, type)), value)
     return value.__name__ if isinstance(value, type | FunctionType) else repr(value)

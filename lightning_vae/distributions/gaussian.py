@@ -8,6 +8,8 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, Normal, constraints, register_kl
 from torch.distributions.utils import broadcast_all
 
+from lightning_vae.distributions.precision import at_least_float32
+
 __all__ = ["DiagonalGaussian", "StandardGaussian"]
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -132,13 +134,14 @@ def _log_variance(normal: Normal) -> Tensor:
 
 @register_kl(DiagonalGaussian, StandardGaussian)
 def _kl_diagonal_standard(q: DiagonalGaussian, p: StandardGaussian) -> Tensor:
-    return 0.5 * torch.addcmul(_excess(q.log_variance), q.loc, q.loc)
+    loc = at_least_float32(q.loc)
+    return 0.5 * torch.addcmul(_excess(at_least_float32(q.log_variance)), loc, loc)
 
 
 @register_kl(DiagonalGaussian, DiagonalGaussian)
 @register_kl(DiagonalGaussian, Normal)
 @register_kl(Normal, DiagonalGaussian)
 def _kl_normal_normal(q: Normal, p: Normal) -> Tensor:
-    q_log_variance, p_log_variance = _log_variance(q), _log_variance(p)
+    q_log_variance, p_log_variance = (at_least_float32(_log_variance(d)) for d in (q, p))
     standardised = _standardised(q.loc - p.loc, p_log_variance)
     return 0.5 * (_excess(q_log_variance - p_log_variance) + standardised.square())

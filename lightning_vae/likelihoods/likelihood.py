@@ -20,6 +20,6 @@ class Likelihood(nn.Module, ABC):
 
 def positive(name: str, value: float) -> float:
     """A scale as it is; anything but a positive finite number is refused by name."""
-    if not 0 < value < float("inf"):
+    if not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"{name} must be a positive finite number, got {value}; write {name}=1.0.")
     return float(value)

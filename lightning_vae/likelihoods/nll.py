@@ -73,11 +73,15 @@ def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
     while isinstance(likelihood, Independent):
         likelihood = likelihood.base_dist
     support = _support(likelihood)
+    if support in (constraints.real, constraints.unit_interval) and not x.is_floating_point():
+        raise ValueError(f"x has dtype {x.dtype}, but values are real; write x.float().")
     if not _inside(x, low, high, support):
+        gray = support is constraints.boolean and low >= 0 and high <= 1
+        other = "Bernoulli()(logits), the cross-entropy" if gray else "Gaussian()"
         raise ValueError(
             f"x lies outside the support of {type(likelihood).__name__}, {support}: got values "
             f"from {low:.4g} to {high:.4g}. Scale the data into the support, or choose a "
-            f"likelihood that covers it, such as likelihoods.Gaussian()."
+            f"likelihood that covers it, such as likelihoods.{other}."
         )
 
 

@@ -84,7 +84,7 @@ class ELBO(Objective):
         total_floor: A second floor, on the sum over all groups, after the first.
 
     Raises:
-        ValueError: if a coefficient is negative or not finite, tuples do not fit the groups, or a
+        ValueError: if a coefficient is negative or not finite, batch_mean is not a bool, tuples do not fit the groups, or a
             floor per latent meets a posterior whose divergence does not split over latents.
 
     Source: Higgins et al. 2017, equation 4; Burgess et al. 2018, equation 8; Kingma et al. 2016,
@@ -112,6 +112,8 @@ class ELBO(Objective):
         super().__init__()
         self.beta, self.free_bits, self.capacity = beta, free_bits, capacity
         self.total_floor = total_floor
+        if not isinstance(batch_mean, bool):
+            raise ValueError(f"batch_mean must be True or False, got {batch_mean!r}.")
         self.per, self.batch_mean = per, batch_mean
         units(torch.zeros(1, 1), per)
         self._refuse_conflicts()

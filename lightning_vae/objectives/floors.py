@@ -41,8 +41,10 @@ def free_bits(rate: Tensor, floor: float, per: Per = "latent", batch_mean: bool 
     >>> free_bits(rate, 3.0, per="group", batch_mean=False)
     tensor([3.0000, 4.3000])
     """
-    if not 0 <= floor < math.inf:
-        raise ValueError(f"floor must be a finite number of nats >= 0, got {floor}; 0 is no floor.")
+    if not isinstance(floor, int | float) or not 0 <= floor < math.inf:
+        raise ValueError(
+            f"floor must be a finite number of nats >= 0, got {floor!r}; 0 is no floor."
+        )
     each = units(rate, per)
     return at_least(floor, each.mean(0) if batch_mean else each)
 
@@ -52,6 +54,10 @@ def units(rate: Tensor, per: Per) -> Tensor:
     if per == "latent":
         return rate
     if per == "channel":
+        if rate.dim() < 2:
+            raise ValueError(
+                f"rate has shape {tuple(rate.shape)}, without channels in dimension 1."
+            )
         return rate.reshape(*rate.shape[:2], -1).sum(2)
     if per in ("group", "total"):
         return rate.reshape(len(rate), -1).sum(1)

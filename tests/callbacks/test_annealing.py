@@ -601,6 +601,26 @@ def test_the_monitor_has_the_value_of_every_step_though_it_returns_to_the_last_w
     assert keep.values == [0.5, 0.5, 0.5, 0.75, 0.5, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "monitor", "warns"),
+    [
+        (Linear(0, 1, over=2), "val/loss", True),
+        (1.0, "val/loss", False),
+        (Linear(0, 1, over=2), "val/elbo", False),
+    ],
+)
+def test_a_checkpoint_chosen_by_a_loss_that_changes_its_meaning_is_warned_of(
+    fit_with, tmp_path, schedule, monitor, warns
+):
+    saves = ModelCheckpoint(tmp_path, monitor=monitor)
+    trainer = fit_with(max_epochs=1, callbacks=[BetaAnnealing(schedule), saves])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(Seen(), batches(2), batches(2))
+    said = [str(w.message) for w in caught if "whose meaning changes" in str(w.message)]
+    assert len(said) == warns
+
+
 def test_callbacks_can_be_sent_to_another_process():
     for annealing in (BetaAnnealing(Linear(0, 1, over=5)), CyclicalAnnealing(shape=Cosine)):
         again = pickle.loads(pickle.dumps(annealing))
