@@ -60,6 +60,8 @@ ROWS: dict[type, Callable[[], Any]] = {
     distributions.Weibull: lambda: distributions.Weibull(torch.zeros(3, 2), torch.ones(2)),
     distributions.Uniform: lambda: distributions.Uniform(torch.zeros(3, 2), torch.ones(2)),
     distributions.StableGaussian: lambda: distributions.StableGaussian(torch.zeros(3, 2), 1.0),
+    distributions.HypersphericalUniform: lambda: distributions.HypersphericalUniform(3, (2,)),
+    distributions.VonMisesFisher: lambda: distributions.VonMisesFisher(torch.eye(3), 5.0),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),

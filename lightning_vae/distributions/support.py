@@ -24,8 +24,15 @@ def in_support(d: Distribution, value: Tensor) -> Tensor:
     default would raise in the middle of a Monte Carlo divergence, whose answer is infinity.
 
     Raises:
-        ValueError: if ``validate_args=True`` and a value lies outside.
+        ValueError: if ``validate_args=True`` and a value lies outside, or one event of the value
+            has another shape than the distribution's.
     """
+    event = value.shape[value.dim() - len(d.event_shape) :]
+    if event != d.event_shape:
+        raise ValueError(
+            f"{type(d).__name__} is over events of shape {tuple(d.event_shape)}, "
+            f"got a value of shape {tuple(value.shape)}."
+        )
     if validates_values(d):
         d._validate_sample(value)
     support = d.support
