@@ -62,6 +62,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     distributions.StableGaussian: lambda: distributions.StableGaussian(torch.zeros(3, 2), 1.0),
     distributions.HypersphericalUniform: lambda: distributions.HypersphericalUniform(3, (2,)),
     distributions.VonMisesFisher: lambda: distributions.VonMisesFisher(torch.eye(3), 5.0),
+    distributions.RelaxedCategorical: lambda: distributions.RelaxedCategorical(torch.zeros(3, 2)),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),

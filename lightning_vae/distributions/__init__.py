@@ -9,6 +9,7 @@ from lightning_vae.distributions.bernoulli import Bernoulli
 from lightning_vae.distributions.exponential import Exponential
 from lightning_vae.distributions.gaussian import DiagonalGaussian, StandardGaussian
 from lightning_vae.distributions.hyperspherical_uniform import HypersphericalUniform
+from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
 from lightning_vae.distributions.stable_gaussian import StableGaussian, stable_log_variance
 from lightning_vae.distributions.uniform import Uniform
 from lightning_vae.distributions.von_mises_fisher import VonMisesFisher
@@ -19,6 +20,7 @@ __all__ = [
     "DiagonalGaussian",
     "Exponential",
     "HypersphericalUniform",
+    "RelaxedCategorical",
     "StableGaussian",
     "StandardGaussian",
     "Uniform",
