@@ -5,10 +5,12 @@ Every class is a :class:`torch.distributions.Distribution`, over its batch shape
 ``Transform``. Divergences are in nats and never reduced.
 """
 
+from lightning_vae.distributions.affine_coupling import AffineCoupling
 from lightning_vae.distributions.bernoulli import Bernoulli
 from lightning_vae.distributions.exponential import Exponential
 from lightning_vae.distributions.gaussian import DiagonalGaussian, StandardGaussian
 from lightning_vae.distributions.hyperspherical_uniform import HypersphericalUniform
+from lightning_vae.distributions.planar_flow import PlanarFlow
 from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
 from lightning_vae.distributions.stable_gaussian import StableGaussian, stable_log_variance
 from lightning_vae.distributions.uniform import Uniform
@@ -16,10 +18,12 @@ from lightning_vae.distributions.von_mises_fisher import VonMisesFisher
 from lightning_vae.distributions.weibull import Weibull
 
 __all__ = [
+    "AffineCoupling",
     "Bernoulli",
     "DiagonalGaussian",
     "Exponential",
     "HypersphericalUniform",
+    "PlanarFlow",
     "RelaxedCategorical",
     "StableGaussian",
     "StandardGaussian",
