@@ -2,12 +2,13 @@ r"""Divergences between distributions, elementwise in nats and never reduced."""
 
 import math
 
+import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
 from lightning_vae.distributions.precision import at_least_float32
 
-__all__ = ["kl"]
+__all__ = ["centre", "jensen_shannon", "kl"]
 
 
 def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = None) -> Tensor:
@@ -25,6 +26,9 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
         z: A draw from q, [B, \*factors], or [K, B, \*factors] for K draws.
         batch_dims: How many dimensions of z are not latent: 1, or 2 for K draws. By default what
             the shapes of q leave over, and 1 where it states none.
+
+    A divergence between two posteriors is one whose ``p`` has the batch's shape; one of a part of
+    the latents is that part of a rate which splits: ``kl(q, p, z)[:, :3]``.
 
     Returns:
         The rate in nats: in z's shape where the divergence splits over the elements of z, else
@@ -105,3 +109,77 @@ def _monte_carlo(q: Distribution, p: Distribution, z: Tensor, batch_dims: int) -
 def _per_example(log_density: Tensor, batch_dims: int) -> Tensor:
     batch = log_density.shape[:batch_dims]
     return log_density.reshape(*batch, math.prod(log_density.shape[batch_dims:])).sum(-1)
+
+
+def jensen_shannon(q: Distribution, p: Distribution, samples: int = 1) -> Tensor:
+    r"""The Jensen-Shannon divergence, symmetric, zero where q = p and log 2 where they are apart.
+
+    .. math:: \mathrm{JS}(q, p) = \tfrac12 \mathrm{KL}(q \,\|\, m) + \tfrac12 \mathrm{KL}(p \,\|\, m),
+              \quad m = \tfrac12 (q + p)
+
+    Exact where both have finitely many values (categorical, Bernoulli); else **Monte Carlo**, by
+    draws from both through which gradients flow, which may be negative. It does not split over
+    latents as the KL does: of ``Independent`` distributions it is that of the whole event.
+
+    Args:
+        q: A distribution.
+        p: Another of the same event shape, whose batch shape broadcasts against that of q.
+        samples: How many draws from each a Monte Carlo estimate averages.
+
+    Returns:
+        Nats in the batch shape of both, at most log 2 on average.
+
+    Raises:
+        ValueError: if event shapes differ, or ``samples`` is below 1.
+
+    Source: Lin 1991, equation 4.1 with equal weights.
+
+    >>> from torch.distributions import Bernoulli
+    >>> jensen_shannon(Bernoulli(torch.tensor([0.5, 1.0])), Bernoulli(torch.tensor([0.5, 0.0])))
+    tensor([0.0000, 0.6931])
+    """
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"q and p are over events of shapes {tuple(q.event_shape)} and {tuple(p.event_shape)}; "
+            f"wrap both in Independent, or neither."
+        )
+    if samples < 1:
+        raise ValueError(f"samples must be 1 or more, got {samples}.")
+    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+    q, p = q.expand(batch), p.expand(batch)
+    return 0.5 * (_kl_to_middle(q, p, samples) + _kl_to_middle(p, q, samples))
+
+
+def _kl_to_middle(q: Distribution, p: Distribution, samples: int) -> Tensor:
+    """KL(q ‖ (q + p) / 2): a sum over all values, or a mean over draws."""
+    exact = q.has_enumerate_support and p.has_enumerate_support
+    z = q.enumerate_support() if exact else q.rsample(Size([samples]))
+    log_q, log_p = at_least_float32(q.log_prob(z)), at_least_float32(p.log_prob(z))
+    log_ratio = log_p - log_q
+    to_middle = math.log(2) - torch.logaddexp(torch.zeros_like(log_ratio), log_ratio)
+    if not exact:
+        return to_middle.mean(0)
+    return (log_q.exp() * to_middle.masked_fill(log_q == -torch.inf, 0.0)).sum(0)
+
+
+def centre(rate: Tensor, size: int) -> Tensor:
+    """The centre of the last two dimensions: the part of a rate that its image's middle costs.
+
+    Args:
+        rate: [..., H, W].
+        size: The side of the square that is kept.
+
+    Raises:
+        ValueError: if the square is empty or does not fit.
+
+    >>> centre(torch.arange(16.0).view(4, 4), 2)
+    tensor([[ 5.,  6.],
+            [ 9., 10.]])
+    """
+    height, width = rate.shape[-2:]
+    if not 0 < size <= min(height, width):
+        raise ValueError(
+            f"size must be from 1 to {min(height, width)} for {height}x{width}, got {size}."
+        )
+    top, left = (height - size) // 2, (width - size) // 2
+    return rate[..., top : top + size, left : left + size]

@@ -1,11 +1,34 @@
 r"""Distributions that torch lacks, each with its divergences registered beneath it.
 
-Every class is a :class:`torch.distributions.Distribution`, elementwise over its batch shape, so
-``Independent``, ``expand`` and ``kl_divergence`` work as with torch's own. Divergences are in nats
-and never reduced.
+Every class is a :class:`torch.distributions.Distribution`, over its batch shape, so
+``Independent``, ``expand`` and ``kl_divergence`` work as with torch's own; flows are torch's
+``Transform``. Divergences are in nats and never reduced.
 """
 
+from lightning_vae.distributions.affine_coupling import AffineCoupling
 from lightning_vae.distributions.bernoulli import Bernoulli
+from lightning_vae.distributions.exponential import Exponential
 from lightning_vae.distributions.gaussian import DiagonalGaussian, StandardGaussian
+from lightning_vae.distributions.hyperspherical_uniform import HypersphericalUniform
+from lightning_vae.distributions.planar_flow import PlanarFlow
+from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
+from lightning_vae.distributions.stable_gaussian import StableGaussian, stable_log_variance
+from lightning_vae.distributions.uniform import Uniform
+from lightning_vae.distributions.von_mises_fisher import VonMisesFisher
+from lightning_vae.distributions.weibull import Weibull
 
-__all__ = ["Bernoulli", "DiagonalGaussian", "StandardGaussian"]
+__all__ = [
+    "AffineCoupling",
+    "Bernoulli",
+    "DiagonalGaussian",
+    "Exponential",
+    "HypersphericalUniform",
+    "PlanarFlow",
+    "RelaxedCategorical",
+    "StableGaussian",
+    "StandardGaussian",
+    "Uniform",
+    "VonMisesFisher",
+    "Weibull",
+    "stable_log_variance",
+]

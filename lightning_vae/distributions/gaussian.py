@@ -5,9 +5,17 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, Normal, constraints, register_kl
+from torch.distributions import (
+    Distribution,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    constraints,
+    register_kl,
+)
 from torch.distributions.utils import broadcast_all
 
+from lightning_vae.distributions.exponentials import excess, times_exp
 from lightning_vae.distributions.precision import at_least_float32
 
 __all__ = ["DiagonalGaussian", "StandardGaussian"]
@@ -15,7 +23,7 @@ __all__ = ["DiagonalGaussian", "StandardGaussian"]
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def _broadcast(a: Tensor | float, b: Tensor | float) -> tuple[Tensor, Tensor]:
+def broadcast(a: Tensor | float, b: Tensor | float) -> tuple[Tensor, Tensor]:
     """To one shape; tensors that have it already go without the two views, and their gradients."""
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape:
         return a, b
@@ -47,7 +55,7 @@ class DiagonalGaussian(Normal):
     def __init__(
         self, loc: Tensor | float, log_variance: Tensor | float, validate_args: bool | None = None
     ) -> None:
-        self.loc, self.log_variance = _broadcast(loc, log_variance)
+        self.loc, self.log_variance = broadcast(loc, log_variance)
         Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
 
     @property
@@ -77,8 +85,8 @@ class DiagonalGaussian(Normal):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        standardised = _standardised(value - self.loc, self.log_variance)
-        return -0.5 * (standardised.square() + self.log_variance) - _HALF_LOG_TWO_PI
+        distance = standardised(value - self.loc, self.log_variance)
+        return -0.5 * (distance.square() + self.log_variance) - _HALF_LOG_TWO_PI
 
     def entropy(self) -> Tensor:
         return 0.5 + _HALF_LOG_TWO_PI + 0.5 * self.log_variance
@@ -112,21 +120,13 @@ class StandardGaussian(Normal):
         return StandardGaussian(self.loc.expand(batch_shape).shape, like=self.loc)
 
 
-def _standardised(deviation: Tensor, log_variance: Tensor) -> Tensor:
-    """deviation · e^(-s/2): no deviation stays none, however small the variance."""
-    # In two factors, each finite: e^(-s/2) alone is infinite below s = -177, and 0 * inf is NaN.
-    largest = int(math.log(torch.finfo(log_variance.dtype).max))
-    root = (-0.25 * log_variance).clamp(max=largest).exp()
-    return deviation * root * root
+def standardised(deviation: Tensor, log_variance: Tensor) -> Tensor:
+    """deviation / σ, by the log-variance."""
+    return times_exp(deviation, -0.5 * log_variance)
 
 
-def _excess(log_ratio: Tensor) -> Tensor:
-    """e^r - 1 - r, twice the divergence between centred normals with variance ratio e^r."""
-    # Past 88 the exponential alone is infinite in float32; the bound keeps inf - inf from arising.
-    return torch.expm1(log_ratio) - log_ratio.clamp(max=100.0)
-
-
-def _log_variance(normal: Normal) -> Tensor:
+def log_variance_of(normal: Normal) -> Tensor:
+    """The log-variance, of torch's own normal too."""
     if isinstance(normal, DiagonalGaussian):
         return normal.log_variance
     return 2 * normal.scale.log()
@@ -135,13 +135,27 @@ def _log_variance(normal: Normal) -> Tensor:
 @register_kl(DiagonalGaussian, StandardGaussian)
 def _kl_diagonal_standard(q: DiagonalGaussian, p: StandardGaussian) -> Tensor:
     loc = at_least_float32(q.loc)
-    return 0.5 * torch.addcmul(_excess(at_least_float32(q.log_variance)), loc, loc)
+    return 0.5 * torch.addcmul(excess(at_least_float32(q.log_variance)), loc, loc)
 
 
 @register_kl(DiagonalGaussian, DiagonalGaussian)
 @register_kl(DiagonalGaussian, Normal)
 @register_kl(Normal, DiagonalGaussian)
 def _kl_normal_normal(q: Normal, p: Normal) -> Tensor:
-    q_log_variance, p_log_variance = (at_least_float32(_log_variance(d)) for d in (q, p))
-    standardised = _standardised(q.loc - p.loc, p_log_variance)
-    return 0.5 * (_excess(q_log_variance - p_log_variance) + standardised.square())
+    q_log_variance, p_log_variance = (at_least_float32(log_variance_of(d)) for d in (q, p))
+    distance = standardised(q.loc - p.loc, p_log_variance)
+    return 0.5 * (excess(q_log_variance - p_log_variance) + distance.square())
+
+
+@register_kl(MultivariateNormal, Normal)
+@register_kl(LowRankMultivariateNormal, Normal)
+def _kl_multivariate_factorised(
+    q: MultivariateNormal | LowRankMultivariateNormal, p: Normal
+) -> Tensor:
+    # The last batch dimension of p is the event of q: this is the divergence of their joint laws.
+    log_variance = log_variance_of(p)
+    distance = standardised(q.loc - p.loc, log_variance).square()
+    spread = standardised(q.stddev, log_variance).square()
+    cross_entropy = 0.5 * (distance + spread + log_variance + 2 * _HALF_LOG_TWO_PI).sum(-1)
+    entropy: Tensor = q.entropy()  # type: ignore[no-untyped-call]
+    return cross_entropy - entropy
