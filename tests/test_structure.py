@@ -21,6 +21,12 @@ from torch.distributions import Distribution
 
 import lightning_vae as lv
 from lightning_vae import data, distributions, likelihoods, networks, priors
+from lightning_vae.distributions import (
+    continuous_bernoulli,
+    negative_binomial,
+    poisson,
+    zero_inflated,
+)
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_vae"
@@ -56,9 +62,23 @@ ROWS: dict[type, Callable[[], Any]] = {
     distributions.DiagonalGaussian: lambda: lv.DiagonalGaussian(torch.zeros(3, 2), torch.ones(2)),
     distributions.StandardGaussian: lambda: distributions.StandardGaussian((3, 2)),
     distributions.Bernoulli: lambda: distributions.Bernoulli(torch.zeros(3, 2)),
+    continuous_bernoulli.ContinuousBernoulli: lambda: continuous_bernoulli.ContinuousBernoulli(
+        torch.zeros(3, 2)
+    ),
+    poisson.Poisson: lambda: poisson.Poisson(torch.zeros(3, 2)),
+    negative_binomial.NegativeBinomial: lambda: negative_binomial.NegativeBinomial(
+        torch.zeros(3, 2), torch.zeros(2)
+    ),
+    zero_inflated.ZeroInflated: lambda: zero_inflated.ZeroInflated(
+        poisson.Poisson(torch.zeros(3, 2)), torch.zeros(3, 2)
+    ),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),
+    likelihoods.ContinuousBernoulli: likelihoods.ContinuousBernoulli,
+    likelihoods.Poisson: likelihoods.Poisson,
+    likelihoods.NegativeBinomial: likelihoods.NegativeBinomial,
+    likelihoods.ZeroInflatedNegativeBinomial: likelihoods.ZeroInflatedNegativeBinomial,
     priors.StandardNormal: lambda: lv.StandardNormal(4),
     priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),

@@ -4,9 +4,23 @@ And the distortion, which is what it makes of x.
 """
 
 from lightning_vae.likelihoods.bernoulli import Bernoulli
+from lightning_vae.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from lightning_vae.likelihoods.gaussian import Gaussian
 from lightning_vae.likelihoods.laplace import Laplace
 from lightning_vae.likelihoods.likelihood import Likelihood
+from lightning_vae.likelihoods.negative_binomial import NegativeBinomial
 from lightning_vae.likelihoods.nll import distortion
+from lightning_vae.likelihoods.poisson import Poisson
+from lightning_vae.likelihoods.zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 
-__all__ = ["Bernoulli", "Gaussian", "Laplace", "Likelihood", "distortion"]
+__all__ = [
+    "Bernoulli",
+    "ContinuousBernoulli",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
+    "ZeroInflatedNegativeBinomial",
+    "distortion",
+]
