@@ -25,6 +25,7 @@ from lightning_vae.distributions import (
     continuous_bernoulli,
     negative_binomial,
     poisson,
+    profile_normal,
     zero_inflated,
 )
 
@@ -72,6 +73,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     zero_inflated.ZeroInflated: lambda: zero_inflated.ZeroInflated(
         poisson.Poisson(torch.zeros(3, 2)), torch.zeros(3, 2)
     ),
+    profile_normal.ProfileNormal: lambda: profile_normal.ProfileNormal(torch.zeros(3), 1.0, 0.01),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),
@@ -79,6 +81,9 @@ ROWS: dict[type, Callable[[], Any]] = {
     likelihoods.Poisson: likelihoods.Poisson,
     likelihoods.NegativeBinomial: likelihoods.NegativeBinomial,
     likelihoods.ZeroInflatedNegativeBinomial: likelihoods.ZeroInflatedNegativeBinomial,
+    likelihoods.LearnedGaussian: likelihoods.LearnedGaussian,
+    likelihoods.HeteroscedasticGaussian: likelihoods.HeteroscedasticGaussian,
+    likelihoods.OptimalGaussian: likelihoods.OptimalGaussian,
     priors.StandardNormal: lambda: lv.StandardNormal(4),
     priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),

@@ -31,8 +31,11 @@ HEADS = {
     "Bernoulli": (likelihoods.Bernoulli, gray),
     "ContinuousBernoulli": (likelihoods.ContinuousBernoulli, gray),
     "Gaussian": (likelihoods.Gaussian, real),
+    "HeteroscedasticGaussian": (likelihoods.HeteroscedasticGaussian, real),
     "Laplace": (likelihoods.Laplace, real),
+    "LearnedGaussian": (likelihoods.LearnedGaussian, real),
     "NegativeBinomial": (likelihoods.NegativeBinomial, counts),
+    "OptimalGaussian": (likelihoods.OptimalGaussian, real),
     "Poisson": (likelihoods.Poisson, counts),
     "ZeroInflatedNegativeBinomial": (likelihoods.ZeroInflatedNegativeBinomial, counts),
 }
