@@ -26,6 +26,7 @@ from lightning_vae.distributions import (
     negative_binomial,
     poisson,
     profile_normal,
+    tokens,
     zero_inflated,
 )
 
@@ -74,6 +75,7 @@ ROWS: dict[type, Callable[[], Any]] = {
         poisson.Poisson(torch.zeros(3, 2)), torch.zeros(3, 2)
     ),
     profile_normal.ProfileNormal: lambda: profile_normal.ProfileNormal(torch.zeros(3), 1.0, 0.01),
+    tokens.Tokens: lambda: tokens.Tokens(torch.zeros(3, 4, 5), padding=0),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),
@@ -84,6 +86,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     likelihoods.LearnedGaussian: likelihoods.LearnedGaussian,
     likelihoods.HeteroscedasticGaussian: likelihoods.HeteroscedasticGaussian,
     likelihoods.OptimalGaussian: likelihoods.OptimalGaussian,
+    likelihoods.Categorical: lambda: likelihoods.Categorical(5, padding=0),
     priors.StandardNormal: lambda: lv.StandardNormal(4),
     priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),

@@ -4,6 +4,7 @@ And the distortion, which is what it makes of x.
 """
 
 from lightning_vae.likelihoods.bernoulli import Bernoulli
+from lightning_vae.likelihoods.categorical import Categorical
 from lightning_vae.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from lightning_vae.likelihoods.floors import at_floor
 from lightning_vae.likelihoods.gaussian import Gaussian
@@ -19,6 +20,7 @@ from lightning_vae.likelihoods.zero_inflated_negative_binomial import ZeroInflat
 
 __all__ = [
     "Bernoulli",
+    "Categorical",
     "ContinuousBernoulli",
     "Gaussian",
     "HeteroscedasticGaussian",

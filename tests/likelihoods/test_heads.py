@@ -29,6 +29,7 @@ def tokens(*shape):
 # Every head, and data in its support.
 HEADS = {
     "Bernoulli": (likelihoods.Bernoulli, gray),
+    "Categorical": (lambda: likelihoods.Categorical(5, padding=0), tokens),
     "ContinuousBernoulli": (likelihoods.ContinuousBernoulli, gray),
     "Gaussian": (likelihoods.Gaussian, real),
     "HeteroscedasticGaussian": (likelihoods.HeteroscedasticGaussian, real),
