@@ -27,6 +27,7 @@ from lightning_vae.distributions import (
     poisson,
     profile_normal,
     tokens,
+    weighted,
     zero_inflated,
 )
 
@@ -76,6 +77,9 @@ ROWS: dict[type, Callable[[], Any]] = {
     ),
     profile_normal.ProfileNormal: lambda: profile_normal.ProfileNormal(torch.zeros(3), 1.0, 0.01),
     tokens.Tokens: lambda: tokens.Tokens(torch.zeros(3, 4, 5), padding=0),
+    weighted.Weighted: lambda: weighted.Weighted(
+        distributions.Bernoulli(torch.zeros(3, 2)), torch.ones(3, 1)
+    ),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),
@@ -87,6 +91,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     likelihoods.HeteroscedasticGaussian: likelihoods.HeteroscedasticGaussian,
     likelihoods.OptimalGaussian: likelihoods.OptimalGaussian,
     likelihoods.Categorical: lambda: likelihoods.Categorical(5, padding=0),
+    likelihoods.Weighted: lambda: likelihoods.Weighted(likelihoods.Gaussian(), torch.ones(2)),
     priors.StandardNormal: lambda: lv.StandardNormal(4),
     priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),

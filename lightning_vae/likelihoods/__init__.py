@@ -16,6 +16,7 @@ from lightning_vae.likelihoods.negative_binomial import NegativeBinomial
 from lightning_vae.likelihoods.nll import distortion
 from lightning_vae.likelihoods.optimal_gaussian import OptimalGaussian
 from lightning_vae.likelihoods.poisson import Poisson
+from lightning_vae.likelihoods.weighted import Weighted
 from lightning_vae.likelihoods.zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "NegativeBinomial",
     "OptimalGaussian",
     "Poisson",
+    "Weighted",
     "ZeroInflatedNegativeBinomial",
     "at_floor",
     "distortion",

@@ -38,6 +38,7 @@ HEADS = {
     "NegativeBinomial": (likelihoods.NegativeBinomial, counts),
     "OptimalGaussian": (likelihoods.OptimalGaussian, real),
     "Poisson": (likelihoods.Poisson, counts),
+    "Weighted": (lambda: likelihoods.Weighted(likelihoods.Gaussian(), torch.ones(1, 1, 1)), real),
     "ZeroInflatedNegativeBinomial": (likelihoods.ZeroInflatedNegativeBinomial, counts),
 }
 every_head = pytest.mark.parametrize(
