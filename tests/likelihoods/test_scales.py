@@ -153,6 +153,38 @@ def test_a_change_of_type_does_not_round_the_scale(dtype):
     assert distortion(torch.ones(2, 2, dtype=dtype), likelihood).isfinite().all()
 
 
+# --- several ranks
+
+
+def on_a_rank(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    x, loc, example = random(4, 3), random(4, 3), torch.tensor([3.0, 1.0, 0.2, 0.5])
+    mine, head = slice(2 * rank, 2 * rank + 2), OptimalGaussian()
+    loc.requires_grad_()
+    costs = example[mine] * distortion(x[mine], head(loc[mine]))
+    (gradient,) = torch.autograd.grad(costs.mean(), loc)
+    torch.distributed.all_reduce(gradient)  # what DDP does, which then halves it
+    torch.save((costs.detach(), gradient / 2, head.scale), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_scale_and_the_gradient_of_one(tmp_path):
+    torch.manual_seed(0)
+    x, loc, example = random(4, 3), random(4, 3), torch.tensor([3.0, 1.0, 0.2, 0.5])
+    head = OptimalGaussian()
+    costs = example * distortion(x, head(loc.requires_grad_()))
+    (gradient,) = torch.autograd.grad(costs.mean(), loc)
+    torch.multiprocessing.spawn(on_a_rank, (str(tmp_path),), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    torch.testing.assert_close(torch.cat([c for c, _, _ in ranks]), costs.detach())
+    for _, theirs, scale in ranks:
+        torch.testing.assert_close(theirs, gradient)
+        torch.testing.assert_close(scale, head.scale)
+
+
 # --- the floor
 
 
