@@ -23,6 +23,7 @@ import lightning_vae as lv
 from lightning_vae import data, distributions, likelihoods, networks, priors
 from lightning_vae.distributions import (
     continuous_bernoulli,
+    discretised_logistic_mixture,
     negative_binomial,
     poisson,
     profile_normal,
@@ -80,6 +81,11 @@ ROWS: dict[type, Callable[[], Any]] = {
     weighted.Weighted: lambda: weighted.Weighted(
         distributions.Bernoulli(torch.zeros(3, 2)), torch.ones(3, 1)
     ),
+    discretised_logistic_mixture.DiscretisedLogisticMixture: lambda: (
+        discretised_logistic_mixture.DiscretisedLogisticMixture(
+            torch.zeros(3, 2, 5), torch.zeros(3, 2, 1, 5), torch.zeros(3, 2, 1, 5)
+        )
+    ),
     likelihoods.Bernoulli: likelihoods.Bernoulli,
     likelihoods.Gaussian: lambda: likelihoods.Gaussian(0.5),
     likelihoods.Laplace: lambda: likelihoods.Laplace(0.5),
@@ -90,6 +96,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     likelihoods.LearnedGaussian: likelihoods.LearnedGaussian,
     likelihoods.HeteroscedasticGaussian: likelihoods.HeteroscedasticGaussian,
     likelihoods.OptimalGaussian: likelihoods.OptimalGaussian,
+    likelihoods.DiscretisedLogisticMixture: likelihoods.DiscretisedLogisticMixture,
     likelihoods.Categorical: lambda: likelihoods.Categorical(5, padding=0),
     likelihoods.Weighted: lambda: likelihoods.Weighted(likelihoods.Gaussian(), torch.ones(2)),
     priors.StandardNormal: lambda: lv.StandardNormal(4),

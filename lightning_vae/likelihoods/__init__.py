@@ -6,6 +6,7 @@ And the distortion, which is what it makes of x.
 from lightning_vae.likelihoods.bernoulli import Bernoulli
 from lightning_vae.likelihoods.categorical import Categorical
 from lightning_vae.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from lightning_vae.likelihoods.discretised_logistic_mixture import DiscretisedLogisticMixture
 from lightning_vae.likelihoods.floors import at_floor
 from lightning_vae.likelihoods.gaussian import Gaussian
 from lightning_vae.likelihoods.heteroscedastic_gaussian import HeteroscedasticGaussian
@@ -23,6 +24,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
+    "DiscretisedLogisticMixture",
     "Gaussian",
     "HeteroscedasticGaussian",
     "Laplace",

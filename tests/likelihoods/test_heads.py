@@ -26,11 +26,16 @@ def tokens(*shape):
     return torch.randint(0, 5, shape)
 
 
+def levels(*shape):
+    return torch.randint(0, 256, shape) / 255
+
+
 # Every head, and data in its support.
 HEADS = {
     "Bernoulli": (likelihoods.Bernoulli, gray),
     "Categorical": (lambda: likelihoods.Categorical(5, padding=0), tokens),
     "ContinuousBernoulli": (likelihoods.ContinuousBernoulli, gray),
+    "DiscretisedLogisticMixture": (likelihoods.DiscretisedLogisticMixture, levels),
     "Gaussian": (likelihoods.Gaussian, real),
     "HeteroscedasticGaussian": (likelihoods.HeteroscedasticGaussian, real),
     "Laplace": (likelihoods.Laplace, real),
