@@ -64,29 +64,28 @@ class ProfileNormal(Normal):
         if self._validate_args:
             self._validate_sample(value)
         deviation = value - self.loc
-        if weight is not None:  # what does not count may be great beyond squaring
+        if weight is not None:  # nor great values nor a mean of nothing reach what does not count
             deviation = torch.where(weight > 0, deviation, torch.zeros_like(deviation))
         squares = deviation.square()
-        total, count = _over_ranks(*_sums(squares, weight))
+        mean_square = _mean_over_ranks(squares, weight)
         if self.observe is not None:
-            self.observe((total / count).detach())
-        # Where nothing counts there is no mean; the density is not asked for, its gradient is.
-        mean_square = total / count.clamp(min=torch.finfo(count.dtype).tiny)
+            self.observe(mean_square.detach())
         variance = mean_square.clamp(min=self.floor**2)
         return -0.5 * (squares / variance + torch.log(2 * math.pi * variance))
+
+
+def _mean_over_ranks(squares: Tensor, weight: Tensor | None) -> Tensor:
+    total, count = _sums(squares, weight)
+    if distributed.is_available() and distributed.is_initialized():
+        both: Tensor = _Summed.apply(torch.stack((total, count)))  # type: ignore[no-untyped-call]
+        total, count = both
+    return total / count
 
 
 def _sums(squares: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     if weight is None:
         return squares.sum(), squares.new_full((), squares.numel())
     return (weight * squares).sum(), weight.sum(dtype=squares.dtype)
-
-
-def _over_ranks(total: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return total, count
-    both: Tensor = _Summed.apply(torch.stack((total, count)))  # type: ignore[no-untyped-call]
-    return both[0], both[1]
 
 
 class _Summed(torch.autograd.Function):

@@ -114,6 +114,15 @@ def test_a_taper_is_a_head_that_any_network_takes():
         likelihoods.Weighted(likelihoods.Gaussian(), torch.ones(2))(torch.zeros(4, 3))
 
 
+def test_a_mask_on_a_taper_is_one_weight_to_the_optimal_scale():
+    taper, mask, x = torch.rand(6), torch.rand(4, 6) > 0.4, torch.randn(4, 6)
+    head = likelihoods.Weighted(OptimalGaussian(), taper)
+    twice = Weighted(head(torch.zeros(4, 6)), mask)
+    once = Weighted(OptimalGaussian()(torch.zeros(4, 6)), taper * mask)
+    torch.testing.assert_close(twice.log_prob(x), once.log_prob(x))
+    assert twice.log_prob(x)[~mask].eq(0).all()
+
+
 class Masked(VAEModule):
     """The recipe of the docstring."""
 
