@@ -19,6 +19,8 @@ class Bernoulli(Likelihood):
     cross-entropy, which is **no density**: its ELBO bounds nothing. A value outside [0, 1] raises
     a ValueError.
 
+    Features: one, the logit ℓ.
+
     Source: Kingma & Welling 2014, appendix C.1.
 
     >>> import torch

@@ -21,6 +21,8 @@ class Gaussian(Likelihood):
     Args:
         scale: σ > 0, in the units of x.
 
+    Features: one, μ.
+
     Source: Lucas et al. 2019, "Don't Blame the ELBO!", section 4.
 
     >>> import torch

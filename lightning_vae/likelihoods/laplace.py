@@ -18,6 +18,8 @@ class Laplace(Likelihood):
     Args:
         scale: b > 0, in the units of x.
 
+    Features: one, μ.
+
     >>> import torch
     >>> Laplace(scale=1.0)(torch.zeros(1, 1)).log_prob(torch.ones(1, 1))
     tensor([[-1.6931]])

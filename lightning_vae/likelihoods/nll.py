@@ -9,6 +9,7 @@ from torch.distributions import Distribution, Independent, constraints
 
 from lightning_vae.distributions import Bernoulli
 from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.distributions.weighted import Weighted
 
 __all__ = ["distortion"]
 
@@ -70,7 +71,7 @@ def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         kind = "NaN" if math.isnan(low) else "infinite"
         raise ValueError(f"x has entries that are {kind}; replace or drop them.")
-    while isinstance(likelihood, Independent):
+    while isinstance(likelihood, Independent | Weighted):
         likelihood = likelihood.base_dist
     support = _support(likelihood)
     if support in (constraints.real, constraints.unit_interval) and not x.is_floating_point():

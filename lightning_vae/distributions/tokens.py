@@ -1,0 +1,58 @@
+"""Sequences of tokens, whose padding costs nothing."""
+
+from typing import Any
+
+from torch import Size, Tensor
+from torch.distributions import Categorical
+
+__all__ = ["Tokens"]
+
+
+class Tokens(Categorical):
+    r"""The categorical distribution of every token of a sequence.
+
+    .. math:: \log p(x) = [x \ne \text{padding}]\,\bigl(\ell_x - \log\textstyle\sum_v e^{\ell_v}\bigr)
+
+    Padding costs nothing and has no gradient. It keeps its share of the softmax, as everywhere in
+    the literature, which training drives to none. An identifier has no mean: ``mean`` is the most
+    likely token.
+
+    Args:
+        logits: [B, T, V], one number for every word of the vocabulary.
+        padding: The token that fills short sequences up, or None.
+
+    Raises:
+        ValueError: if padding is no token of the vocabulary.
+
+    Source: Bowman et al. 2016, section 2.
+
+    >>> import torch
+    >>> p = Tokens(torch.zeros(1, 3, 4), padding=0)
+    >>> p.log_prob(torch.tensor([[2, 3, 0]])), p.mean.shape
+    (tensor([[-1.3863, -1.3863,  0.0000]]), torch.Size([1, 3]))
+    """
+
+    def __init__(
+        self, logits: Tensor, padding: int | None = None, validate_args: bool | None = None
+    ) -> None:
+        if padding is not None and not 0 <= padding < logits.shape[-1]:
+            raise ValueError(
+                f"padding must be a token from 0 to {logits.shape[-1] - 1}, got {padding}; write "
+                f"padding=0, and fill x up with it."
+            )
+        self.padding = padding
+        super().__init__(logits=logits, validate_args=validate_args)
+
+    def expand(
+        self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
+    ) -> "Tokens":
+        logits = self.logits.expand(*batch_shape, self._num_events)
+        return Tokens(logits, self.padding, self._validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.mode
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_prob: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]
+        return log_prob if self.padding is None else log_prob.masked_fill(value == self.padding, 0)
