@@ -110,6 +110,13 @@ def test_the_density_integrates_to_one():
     assert mass.item() == pytest.approx(1, abs=1e-3)
 
 
+def test_layers_move_both_halves_by_turns():
+    p, x = stirred(RealNVP(5, layers=2))(), torch.randn(5).double()
+    first, both = p.layers[0](x)[0], p.layers[1](p.layers[0](x)[0])[0]
+    assert (first == x).tolist() == [True, True, False, False, False]
+    assert (both == first).tolist() == [False, False, True, True, True]
+
+
 def test_noise_found_back_from_draws_is_normal():
     p = stirred(RealNVP(3))()
     x = p.sample((4000,))
