@@ -24,6 +24,8 @@ from lightning_vae import data, distributions, likelihoods, networks, priors
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
+    invertible,
+    mixture,
     negative_binomial,
     poisson,
     profile_normal,
@@ -31,6 +33,7 @@ from lightning_vae.distributions import (
     weighted,
     zero_inflated,
 )
+from lightning_vae.priors import coupling
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_vae"
@@ -108,6 +111,16 @@ ROWS: dict[type, Callable[[], Any]] = {
     likelihoods.Weighted: lambda: likelihoods.Weighted(likelihoods.Gaussian(), torch.ones(2)),
     priors.StandardNormal: lambda: lv.StandardNormal(4),
     priors.Product: lambda: lv.Product(lv.StandardNormal(4), lv.StandardNormal((2, 3))),
+    priors.DiagonalNormal: lambda: priors.DiagonalNormal(4),
+    priors.GaussianMixture: lambda: priors.GaussianMixture(4, components=3),
+    priors.VampPrior: lambda: priors.VampPrior((3, 4), networks.MLPEncoder((4,), 2)),
+    priors.RealNVP: lambda: priors.RealNVP(4),
+    priors.Conditional: lambda: priors.Conditional(networks.MLPEncoder((3,), 2), "label"),
+    coupling.AffineCoupling: lambda: coupling.AffineCoupling(4),
+    mixture.Mixture: lambda: mixture.Mixture(
+        torch.distributions.Categorical(torch.ones(2)), lv.DiagonalGaussian(torch.zeros(2), 0.0)
+    ),
+    invertible.InvertibleFlow: lambda: lv.priors.RealNVP(4)(),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),
     networks.MLPDecoder: lambda: networks.MLPDecoder((1, 8, 8), latent=4),
     networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=(16,)),

@@ -63,9 +63,11 @@ class Weighted(Distribution):
                 f"weight has shape {tuple(weight.shape)} for a likelihood of shape {tuple(shape)}; "
                 f"give it {len(shape)} dimensions, each of the likelihood's size or 1."
             )
-        if isinstance(base_dist, Weighted):  # a mask on a taper: what is beneath must see both
-            base_dist, weight = base_dist.base_dist, base_dist.weight * weight
-        self.base_dist, self.weight = base_dist, weight.expand(shape)
+        base: Any = base_dist
+        if isinstance(base, Weighted):  # a mask on a taper: what is beneath must see both
+            base, weight = base.base_dist, base.weight * weight
+        self.base_dist: Distribution = base
+        self.weight = weight.expand(shape)
         super().__init__(shape, base_dist.event_shape, validate_args=validate_args)
 
     def expand(

@@ -1,6 +1,23 @@
 """Priors: modules that return p(z), a distribution over one example's latents."""
 
+from lightning_vae.priors.conditional import Conditional
+from lightning_vae.priors.diagonal import DiagonalNormal
+from lightning_vae.priors.flow import RealNVP
+from lightning_vae.priors.mixture import GaussianMixture
 from lightning_vae.priors.prior import Prior, Product, as_prior
 from lightning_vae.priors.standard import StandardNormal, standard_normal, standard_shapes
+from lightning_vae.priors.vamp import VampPrior
 
-__all__ = ["Prior", "Product", "StandardNormal", "as_prior", "standard_normal", "standard_shapes"]
+__all__ = [
+    "Conditional",
+    "DiagonalNormal",
+    "GaussianMixture",
+    "Prior",
+    "Product",
+    "RealNVP",
+    "StandardNormal",
+    "VampPrior",
+    "as_prior",
+    "standard_normal",
+    "standard_shapes",
+]

@@ -1,16 +1,16 @@
 """The standard normal prior, the one by default."""
 
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
-from torch import Size, Tensor
+from torch import Tensor
 from torch.distributions import Distribution, Independent
 from typing_extensions import Self
 
 from lightning_vae.distributions import StandardGaussian
 from lightning_vae.priors.prior import Prior, Product
+from lightning_vae.priors.shape import latent_shape
 
 __all__ = ["StandardNormal", "standard_normal", "standard_shapes"]
 
@@ -32,10 +32,7 @@ class StandardNormal(Prior):
 
     def __init__(self, shape: int | Sequence[int]) -> None:
         super().__init__()
-        sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-        if not all(isinstance(size, Integral) and size is not True and size > 0 for size in sizes):
-            raise ValueError(f"shape must be positive whole numbers, got {shape}; write 20.")
-        self.shape = Size(sizes)
+        self.shape = latent_shape(shape)
         self._build(torch.zeros(()))
 
     def _build(self, zero: Tensor) -> None:

@@ -1,0 +1,98 @@
+"""The prior that is a mixture of posteriors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent
+
+from lightning_vae.distributions.mixture import Mixture
+from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.priors.prior import Prior
+from lightning_vae.priors.shape import latent_shape
+
+__all__ = ["VampPrior"]
+
+
+class VampPrior(Prior):
+    r"""The variational mixture of posteriors: the encoder's own, at K learned pseudo-inputs.
+
+    .. math:: p(z) = \frac1K \sum_{k=1}^K q(z \mid u_k)
+
+    With all of the data as pseudo-inputs it is the aggregate posterior, the prior that is best for
+    the ELBO. The rate is one-sample Monte Carlo, one number an example in nats, and does not split
+    over latents: free bits are per group. Every pass encodes the K pseudo-inputs besides the
+    batch.
+
+    The encoder is the VAE's, and stays the VAE's: its parameters are trained, moved and saved
+    there, once, and the prior's state holds the pseudo-inputs alone. ``VAEModule(encoder, decoder,
+    VampPrior(u, encoder))`` is how to write it. A subclass that writes ``encode`` passes that:
+    ``self.prior = VampPrior(u, self.encode)``. The authors hold pseudo-inputs in the data's range,
+    which is ``VampPrior(u, nn.Sequential(nn.Hardtanh(0, 1), encoder))``; but with that, an element
+    on the bound or beyond gets no gradient.
+
+    Args:
+        pseudo_inputs: u, [K, ...] in the form of a batch of x, where they start: ``x_train[:500]``.
+            Or that shape, ``(500, 1, 28, 28)``, to start uniform in [0, 1].
+        encoder: x → q(z|x), without context, one distribution.
+
+    Raises:
+        ValueError: if the pseudo-inputs are no batch of finite numbers.
+        TypeError: when called, if the encoder returns no single distribution.
+
+    Source: Tomczak & Welling 2018, "VAE with a VampPrior".
+
+    >>> from lightning_vae.networks import MLPEncoder
+    >>> encoder = MLPEncoder((1, 28, 28), latent=20)
+    >>> prior = VampPrior(torch.rand(500, 1, 28, 28), encoder)
+    >>> prior().sample((16,)).shape, list(prior.state_dict())
+    (torch.Size([16, 20]), ['pseudo_inputs'])
+    """
+
+    encoder: Callable[[Tensor], Distribution]
+
+    def __init__(
+        self, pseudo_inputs: Tensor | Sequence[int], encoder: Callable[[Tensor], Distribution]
+    ) -> None:
+        super().__init__()
+        self.pseudo_inputs = nn.Parameter(_start(pseudo_inputs))
+        # Past nn.Module, which would register the VAE's parameters a second time, as the prior's.
+        object.__setattr__(self, "encoder", encoder)
+
+    def forward(self, **context: Any) -> Distribution:
+        posteriors = _checked(self.encoder(self.pseudo_inputs))
+        components = Independent(posteriors, len(posteriors.batch_shape) - 1, validate_args=False)
+        logits = at_least_float32(self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)))
+        equal = Categorical(logits=logits, validate_args=False)
+        return Mixture(equal, components, validate_args=False)
+
+    def extra_repr(self) -> str:
+        return str(tuple(self.pseudo_inputs.shape))
+
+
+def _start(pseudo_inputs: Tensor | Sequence[int]) -> Tensor:
+    """A copy of the given ones, or uniform ones of the given shape."""
+    if isinstance(pseudo_inputs, Tensor):
+        start = pseudo_inputs.detach().clone()
+    else:
+        start = torch.rand(latent_shape(pseudo_inputs))
+    if start.dim() < 2 or not start.numel() or not start.is_floating_point():
+        raise ValueError(
+            f"pseudo_inputs must be a batch of floating-point examples, got shape "
+            f"{tuple(start.shape)} in {start.dtype}; write pseudo_inputs=x_train[:500]."
+        )
+    if not start.isfinite().all():
+        raise ValueError(
+            "pseudo_inputs must be finite, got NaN or infinity; leave such examples out."
+        )
+    return start
+
+
+def _checked(posteriors: Any) -> Distribution:
+    if not isinstance(posteriors, Distribution):
+        raise TypeError(
+            f"encoder of VampPrior returned a {type(posteriors).__name__}, not one distribution; "
+            f"give it an encoder of this prior's latent space alone."
+        )
+    return posteriors
