@@ -92,7 +92,7 @@ class VAEModule(LightningModule):
             self.encoder = encoder
         if decoder is not None:
             self.decoder = decoder
-        self.prior = as_prior(prior)
+        self.prior = as_prior(prior, encoder)
         self.objective = ELBO() if objective is None else _checked(objective)
         self._optimizer = callable_or_none("optimizer", optimizer)
         self._lr_scheduler = callable_or_none("lr_scheduler", lr_scheduler)

@@ -20,6 +20,9 @@ class Prior(nn.Module, ABC):
         A conditional prior p(z|c) takes c from the context and has the batch as its batch shape.
         """
 
+    def lend(self, encoder: nn.Module) -> None:
+        """Take the VAE's encoder, if it is of use: a :class:`VampPrior` is made of posteriors."""
+
 
 class Product(Prior):
     r"""Independent priors, one a latent space: :math:`p(z_1, z_2) = p(z_1)\,p(z_2)`.
@@ -40,8 +43,10 @@ class Product(Prior):
         return tuple(prior(**context) for prior in self.groups)
 
 
-def as_prior(prior: Prior | Sequence[Prior] | None) -> Prior | None:
-    """A prior as it is, and a sequence as their product.
+def as_prior(
+    prior: Prior | Sequence[Prior] | None, encoder: nn.Module | None = None
+) -> Prior | None:
+    """A prior as it is, and a sequence as their product; each is lent the encoder, if there is one.
 
     Raises:
         TypeError: if it, or one of them, is no module.
@@ -51,8 +56,16 @@ def as_prior(prior: Prior | Sequence[Prior] | None) -> Prior | None:
     StandardNormal(3)
     """
     if isinstance(prior, list | tuple):
-        return Product(*map(_checked, prior))
-    return None if prior is None else _checked(prior)
+        return Product(*(_lent(each, encoder) for each in prior))
+    return None if prior is None else _lent(prior, encoder)
+
+
+def _lent(prior: object, encoder: nn.Module | None) -> Prior:
+    checked = _checked(prior)
+    for part in checked.modules():
+        if isinstance(part, Prior) and encoder is not None:
+            part.lend(encoder)
+    return checked
 
 
 def _checked(prior: object) -> Prior:

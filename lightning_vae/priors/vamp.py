@@ -26,19 +26,21 @@ class VampPrior(Prior):
     batch.
 
     The encoder is the VAE's, and stays the VAE's: its parameters are trained, moved and saved
-    there, once, and the prior's state holds the pseudo-inputs alone. ``VAEModule(encoder, decoder,
-    VampPrior(u, encoder))`` is how to write it. A subclass that writes ``encode`` passes that:
-    ``self.prior = VampPrior(u, self.encode)``. The authors hold pseudo-inputs in the data's range,
+    there, once, and the prior's state holds the pseudo-inputs alone. Write ``VAEModule(encoder,
+    decoder, VampPrior(u))``: the module lends its encoder. A subclass that writes ``encode`` passes
+    that: ``self.prior = VampPrior(u, self.encode)``. The authors hold pseudo-inputs in the data's range,
     which is ``VampPrior(u, nn.Sequential(nn.Hardtanh(0, 1), encoder))``; but with that, an element
     on the bound or beyond gets no gradient.
 
     Args:
         pseudo_inputs: u, [K, ...] in the form of a batch of x, where they start: ``x_train[:500]``.
             Or that shape, ``(500, 1, 28, 28)``, to start uniform in [0, 1].
-        encoder: x → q(z|x), without context, one distribution.
+        encoder: x → q(z|x), without context, one distribution; by default the VAE's.
 
     Raises:
-        ValueError: if the pseudo-inputs are no batch of finite numbers.
+        ValueError: if the pseudo-inputs are no batch of finite numbers, or an encoder is given
+            whose parameters are to be trained but are not the VAE's.
+        RuntimeError: when called, if no encoder was given or lent.
         TypeError: when called, if the encoder returns no single distribution.
 
     Source: Tomczak & Welling 2018, "VAE with a VampPrior".
@@ -50,17 +52,33 @@ class VampPrior(Prior):
     (torch.Size([16, 20]), ['pseudo_inputs'])
     """
 
-    encoder: Callable[[Tensor], Distribution]
+    encoder: Callable[[Tensor], Distribution] | None
 
     def __init__(
-        self, pseudo_inputs: Tensor | Sequence[int], encoder: Callable[[Tensor], Distribution]
+        self,
+        pseudo_inputs: Tensor | Sequence[int],
+        encoder: Callable[[Tensor], Distribution] | None = None,
     ) -> None:
         super().__init__()
         self.pseudo_inputs = nn.Parameter(_start(pseudo_inputs))
+        self._hold(encoder)
+
+    def _hold(self, encoder: Callable[[Tensor], Distribution] | None) -> None:
         # Past nn.Module, which would register the VAE's parameters a second time, as the prior's.
         object.__setattr__(self, "encoder", encoder)
 
+    def lend(self, encoder: nn.Module) -> None:
+        if self.encoder is None:
+            self._hold(encoder)
+        elif isinstance(self.encoder, nn.Module):
+            _refuse_untrained(self.encoder, encoder)
+
     def forward(self, **context: Any) -> Distribution:
+        if self.encoder is None:
+            raise RuntimeError(
+                "VampPrior has no encoder; give it to VAEModule(encoder, decoder, prior), or write "
+                "VampPrior(pseudo_inputs, encoder)."
+            )
         posteriors = _checked(self.encoder(self.pseudo_inputs))
         components = Independent(posteriors, len(posteriors.batch_shape) - 1, validate_args=False)
         logits = at_least_float32(self.pseudo_inputs.new_zeros(len(self.pseudo_inputs)))
@@ -87,6 +105,16 @@ def _start(pseudo_inputs: Tensor | Sequence[int]) -> Tensor:
             "pseudo_inputs must be finite, got NaN or infinity; leave such examples out."
         )
     return start
+
+
+def _refuse_untrained(encoder: nn.Module, vaes: nn.Module) -> None:
+    """An encoder that nothing trains is a mistake, unless it is frozen on purpose."""
+    trained = set(vaes.parameters())
+    if any(p.requires_grad and p not in trained for p in encoder.parameters()):
+        raise ValueError(
+            "encoder of VampPrior has parameters that are not the VAE's, so that nothing would "
+            "train them; write VampPrior(pseudo_inputs), which takes the VAE's."
+        )
 
 
 def _checked(posteriors: Any) -> Distribution:

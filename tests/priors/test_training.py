@@ -135,7 +135,9 @@ def test_data_that_are_not_finite_are_named(make):
         vae.training_step(X, 0)
 
 
-WRONG = EVERY | {"VampPrior": lambda encoder: VampPrior((5, 4), MLPEncoder((4,), 3))}
+WRONG = EVERY | {
+    "VampPrior": lambda encoder: VampPrior((5, 4), MLPEncoder((4,), 3).requires_grad_(False))
+}
 
 
 @pytest.mark.parametrize("make", WRONG.values(), ids=WRONG)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.distributions import Independent, MultivariateNormal
 from torch.utils.data import DataLoader
 
 from lightning_vae import VAEModule, kl
+from lightning_vae.cli import run
 from lightning_vae.networks import MLPDecoder, MLPEncoder
 from lightning_vae.priors import StandardNormal, VampPrior
 
@@ -166,6 +168,59 @@ def test_the_authors_range_is_a_layer_before_the_encoder():
     plain = VampPrior(held.pseudo_inputs.clamp(0, 1), encoder)
     z = torch.randn(6, 2)
     assert torch.equal(held().log_prob(z), plain().log_prob(z))
+
+
+# --- the encoder is lent
+
+
+def test_the_module_lends_its_encoder():
+    encoder, decoder = MLPEncoder((4,), 2), MLPDecoder((4,), 2)
+    module = VAEModule(encoder, decoder, VampPrior((5, 4)))
+    assert module.prior.encoder is encoder
+    assert VAEModule(encoder, decoder, [VampPrior((5, 4))]).prior.groups[0].encoder is encoder
+    assert module.sample(3).shape == (3, 4)
+
+
+def test_an_encoder_of_its_own_stays_unless_nothing_would_train_it():
+    encoder, other = MLPEncoder((4,), 2), MLPEncoder((4,), 2)
+    held = nn.Sequential(nn.Hardtanh(0, 1), encoder)
+    for own in (encoder, held, encoder.forward):
+        prior = VampPrior((5, 4), own)
+        assert VAEModule(encoder, MLPDecoder((4,), 2), prior).prior.encoder == own
+    with pytest.raises(ValueError, match=r"not the VAE's, so that nothing would train them"):
+        VAEModule(encoder, MLPDecoder((4,), 2), VampPrior((5, 4), other))
+    prior = VampPrior((5, 4), other.requires_grad_(False))
+    assert VAEModule(encoder, MLPDecoder((4,), 2), prior).prior.encoder is other
+
+
+def test_without_an_encoder_it_says_what_to_write():
+    with pytest.raises(RuntimeError, match=r"no encoder; .* VampPrior\(pseudo_inputs, encoder\)"):
+        VampPrior((5, 4))()
+
+
+CONFIG = """
+trainer: {fast_dev_run: 2, accelerator: cpu}
+model:
+  class_path: lightning_vae.VAEModule
+  init_args:
+    encoder: {class_path: lightning_vae.networks.MLPEncoder, init_args: {shape: [5], latent: 5}}
+    decoder: {class_path: lightning_vae.networks.MLPDecoder, init_args: {shape: [5], latent: 5}}
+    prior: {class_path: lightning_vae.priors.VampPrior, init_args: {pseudo_inputs: [7, 5]}}
+data: {class_path: lightning_vae.data.Arrays, init_args: {train: x.npy, val: x.npy, batch_size: 4}}
+"""
+
+
+def test_the_command_line_makes_it_and_its_checkpoint_loads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).random((12, 5), dtype=np.float32))
+    Path("vamp.yaml").write_text(CONFIG)
+    cli = run(["fit", "-c", "vamp.yaml"])
+    assert cli.model.prior.encoder is cli.model.encoder
+    cli.trainer.save_checkpoint("vamp.ckpt")
+    loaded = VAEModule.load_from_checkpoint("vamp.ckpt")
+    assert loaded.prior.encoder is loaded.encoder
+    z = torch.randn(6, 5)
+    assert torch.equal(loaded.prior().log_prob(z), cli.model.prior().log_prob(z))
 
 
 # --- what is refused
