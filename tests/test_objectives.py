@@ -31,7 +31,7 @@ from tests.references import probability as oracles
 from tests.references import recorded
 
 # Every objective with its defaults.
-EXAMPLES = {"ELBO": ELBO()}
+EXAMPLES = {"ELBO": ELBO(), "TotalCorrelation": objectives.TotalCorrelation(size=100)}
 
 
 def double(values):

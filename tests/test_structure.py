@@ -20,7 +20,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 import lightning_vae as lv
-from lightning_vae import data, distributions, likelihoods, networks, priors
+from lightning_vae import data, distributions, likelihoods, networks, objectives, priors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_vae"
@@ -66,6 +66,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     lv.ELBO: lambda: lv.ELBO(beta=4.0, free_bits=0.1, capacity=2.0),
+    objectives.TotalCorrelation: lambda: objectives.TotalCorrelation(size=100),
     lv.VAEModule: lambda: lv.VAEModule(
         networks.MLPEncoder((4,), 2), networks.MLPDecoder((4,), 2), lv.StandardNormal(2)
     ),

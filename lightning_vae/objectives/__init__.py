@@ -9,5 +9,14 @@ from lightning_vae.coefficients import Coefficient
 from lightning_vae.objectives.bound import ELBO, elbo
 from lightning_vae.objectives.floors import free_bits
 from lightning_vae.objectives.objective import Objective
+from lightning_vae.objectives.total_correlation import TotalCorrelation, decompose
 
-__all__ = ["ELBO", "Coefficient", "Objective", "elbo", "free_bits"]
+__all__ = [
+    "ELBO",
+    "Coefficient",
+    "Objective",
+    "TotalCorrelation",
+    "decompose",
+    "elbo",
+    "free_bits",
+]
