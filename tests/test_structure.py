@@ -67,6 +67,9 @@ ROWS: dict[type, Callable[[], Any]] = {
     networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     lv.ELBO: lambda: lv.ELBO(beta=4.0, free_bits=0.1, capacity=2.0),
     objectives.TotalCorrelation: lambda: objectives.TotalCorrelation(size=100),
+    objectives.DIP: lambda: objectives.DIP(lambda_od=5.0),
+    objectives.MMD: lambda: objectives.MMD(lambda_mmd=10.0),
+    objectives.ImportanceWeighted: lambda: objectives.ImportanceWeighted(samples=5),
     lv.VAEModule: lambda: lv.VAEModule(
         networks.MLPEncoder((4,), 2), networks.MLPDecoder((4,), 2), lv.StandardNormal(2)
     ),

@@ -33,7 +33,9 @@ def rebuilt(posterior: Distribution, change: Callable[[Tensor], Tensor]) -> Dist
         ) from error
 
 
-def _names(posterior: Distribution) -> set[str]:
-    names = set(posterior.arg_constraints)
+def _names(posterior: Distribution) -> list[str]:
+    # In an order that every process has: sets have one of their own, and ranks gather in turn.
+    names = sorted(posterior.arg_constraints)
     # Torch's discrete families name both and take one.
-    return names - {"probs"} if {"probs", "logits"} <= names else names
+    both = "probs" in names and "logits" in names
+    return [name for name in names if not (both and name == "probs")]
