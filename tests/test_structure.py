@@ -70,6 +70,11 @@ ROWS: dict[type, Callable[[], Any]] = {
     objectives.DIP: lambda: objectives.DIP(lambda_od=5.0),
     objectives.MMD: lambda: objectives.MMD(lambda_mmd=10.0),
     objectives.ImportanceWeighted: lambda: objectives.ImportanceWeighted(samples=5),
+    objectives.FactorVAE: lambda: objectives.FactorVAE(latents=2, hidden=(8,)),
+    objectives.Balanced: lambda: objectives.Balanced(beta=0.5),
+    objectives.MultiRate: objectives.MultiRate,
+    objectives.RateGate: lambda: objectives.RateGate(8),
+    objectives.Regularised: lambda: objectives.Regularised(gamma=2.0),
     lv.VAEModule: lambda: lv.VAEModule(
         networks.MLPEncoder((4,), 2), networks.MLPDecoder((4,), 2), lv.StandardNormal(2)
     ),

@@ -17,7 +17,7 @@ from lightning_vae.objectives.objective import Objective
 from lightning_vae.objectives.parameters import rebuilt
 from lightning_vae.objectives.ranks import gather, rank, ranks
 
-__all__ = ["Decomposition", "TotalCorrelation", "decompose", "stratified", "weighted"]
+__all__ = ["Decomposition", "TotalCorrelation", "aggregate", "decompose", "stratified", "weighted"]
 
 
 class Decomposition(NamedTuple):
@@ -62,13 +62,36 @@ def decompose(
     """
     posterior, prior, z = latent.posterior, latent.prior, latent.z
     log_pairs = pairwise(posterior if everyone is None else everyone, z)
-    log_q = (log_weights + log_pairs.sum(2)).logsumexp(1)
-    log_marginals = (log_weights.unsqueeze(2) + log_pairs).logsumexp(1).sum(1)
+    log_q, log_marginals = aggregate(log_pairs, log_weights)
     return Decomposition(
         log_density(posterior, z) - log_q,
         log_q - log_marginals,
         log_marginals - log_density(prior, z),
     )
+
+
+def aggregate(log_pairs: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The log-density of the aggregate posterior, and that of the product of its marginals.
+
+    .. math:: \log \sum_j W_{ij} \prod_d q(z_{id}|x_j), \qquad
+              \sum_d \log \sum_j W_{ij}\, q(z_{id}|x_j)
+
+    Args:
+        log_pairs: :math:`\log q(z_{id}|x_j)`, [B, J, d].
+        log_weights: log W, [B, J]; -inf leaves a posterior out.
+
+    Returns:
+        Two of [B] nats.
+
+    Source: Chen et al. 2018, appendix C.
+
+    >>> joint, marginals = aggregate(torch.zeros(1, 4, 3), torch.full((1, 4), 0.25).log())
+    >>> joint, marginals
+    (tensor([0.]), tensor([0.]))
+    """
+    log_q = (log_weights + log_pairs.sum(2)).logsumexp(1)
+    log_marginals = (log_weights.unsqueeze(2) + log_pairs).logsumexp(1)
+    return log_q, log_marginals.sum(1)
 
 
 def weighted(batch: int, size: int, device: torch.device | None = None) -> Tensor:
