@@ -32,7 +32,7 @@ def balance(rates: Tensor, alpha: Sequence[float] | None = None) -> Tensor:
     Raises:
         ValueError: if alpha does not fit the groups.
 
-    Source: Vahdat & Kautz 2020, section 3.2 and their code.
+    Source: Vahdat & Kautz 2020 (NVAE) and their code.
 
     >>> balance(torch.tensor([[0.99, 2.99], [0.99, 2.99]]))
     tensor([0.5000, 1.5000])
@@ -68,7 +68,7 @@ class Balanced(Objective):
     Raises:
         ValueError: if an α is not positive; at the loss, if there is not one for every group.
 
-    Source: Vahdat & Kautz 2020, section 3.2 and their code.
+    Source: Vahdat & Kautz 2020 (NVAE) and their code.
 
     >>> Balanced(beta=0.1, alpha=(1.0, 2.0)).coefficients
     {'beta': 0.1, 'distortion_weight': 1.0}

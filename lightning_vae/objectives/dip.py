@@ -27,7 +27,7 @@ def identity_penalties(covariance: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two scalars.
 
-    Source: Kumar et al. 2018, equations 6 and 7.
+    Source: Kumar et al. 2018, section 3.
 
     >>> import torch
     >>> identity_penalties(torch.tensor([[3.0, 0.5], [0.5, 1.0]]))
@@ -117,7 +117,7 @@ class DIP(Objective):
     Raises:
         ValueError: if the variant is neither; at the loss, if the posterior lacks a moment.
 
-    Source: Kumar et al. 2018, equations 6 and 7.
+    Source: Kumar et al. 2018, section 3.
 
     >>> DIP(lambda_od=5.0, lambda_d=50.0).coefficients
     {'lambda_od': 5.0, 'lambda_d': 50.0, 'beta': 1.0}

@@ -62,7 +62,7 @@ class FactorVAE(Objective):
         ValueError: if latents is no whole number above 0; at the loss, if it is not what the
             posteriors have.
 
-    Source: Kim & Mnih 2018, equation 2, algorithm 2; γ = 35 is theirs for dSprites.
+    Source: Kim & Mnih 2018, algorithm 2.
 
     >>> FactorVAE(latents=10, gamma=6.4, hidden=(256, 256)).coefficients
     {'gamma': 6.4}

@@ -25,7 +25,7 @@ class RateGate(nn.Module):
     Raises:
         ValueError: if the bounds are not 0 < a < b; at the call, if there is not one β an example.
 
-    Source: Bae et al. 2023, "Multi-Rate VAE", section 3.2.
+    Source: Bae et al. 2023, "Multi-Rate VAE".
 
     >>> gate = RateGate(8)
     >>> gate(torch.ones(2, 8, 4, 4), beta=torch.tensor([0.1, 10.0])).shape

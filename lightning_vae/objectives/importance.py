@@ -29,7 +29,7 @@ def importance_bound(log_weights: Tensor, bounds: int = 1) -> Tensor:
     Raises:
         ValueError: if the draws cannot be dealt out evenly.
 
-    Source: Burda et al. 2016, equation 8; Rainforth et al. 2018, section 4.
+    Source: Burda et al. 2016, section 3; Rainforth et al. 2018 (MIWAE).
 
     >>> importance_bound(torch.tensor([[-90.0], [-1000.0]]))
     tensor([-90.6931])
@@ -72,7 +72,7 @@ class ImportanceWeighted(Objective):
             not hold M·K draws, or a posterior depends on other draws under ``dreg``.
         TypeError: if ``dreg`` meets a posterior that cannot be made anew without gradients.
 
-    Source: Burda et al. 2016; Rainforth et al. 2018; Tucker et al. 2019, equation 8.
+    Source: Burda et al. 2016; Rainforth et al. 2018 (MIWAE, CIWAE); Tucker et al. 2019 (DReG).
 
     >>> objective = ImportanceWeighted(samples=5, bounds=2)
     >>> objective.samples, objective.coefficients

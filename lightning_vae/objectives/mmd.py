@@ -46,7 +46,7 @@ def mmd(x: Tensor, y: Tensor, kernel: Kernel = "imq", scales: Sequence[float] = 
     Raises:
         ValueError: if there is one draw alone, or the draws differ in shape.
 
-    Source: Gretton et al. 2012, equation 3; Tolstikhin et al. 2018, algorithm 2 and appendix C.
+    Source: Gretton et al. 2012, section 2.2; Tolstikhin et al. 2018, algorithm 2.
 
     >>> mmd(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [2.0]]), scales=(1.0,))
     tensor(-0.6667)
@@ -97,7 +97,7 @@ class MMD(Objective):
         ValueError: if the kernel is neither, or a scale is not positive; at the loss, if a batch
             has one example.
 
-    Source: Tolstikhin et al. 2018, algorithm 2; Zhao et al. 2019, equation 6.
+    Source: Tolstikhin et al. 2018, algorithm 2; Zhao et al. 2019 (InfoVAE).
 
     >>> MMD(lambda_mmd=10.0).coefficients
     {'lambda_mmd': 10.0, 'beta': 0.0}

@@ -35,7 +35,7 @@ class MultiRate(Objective):
     Raises:
         ValueError: if the bounds are not 0 < lower <= upper, also where a callback sets them.
 
-    Source: Bae et al. 2023, "Multi-Rate VAE", equation 7 and algorithm 1.
+    Source: Bae et al. 2023, "Multi-Rate VAE".
 
     >>> MultiRate(0.01, 10.0).coefficients
     {'lower': 0.01, 'upper': 10.0}

@@ -113,7 +113,7 @@ def weighted(batch: int, size: int, device: torch.device | None = None) -> Tenso
     Raises:
         ValueError: if the batch has more examples than the data set.
 
-    Source: Chen et al. 2018, equation 4 and appendix C.1.
+    Source: Chen et al. 2018, section 3 and appendix C.1.
 
     >>> weighted(2, size=5).exp()
     tensor([[0.1000, 0.1000],

@@ -167,6 +167,16 @@ def test_at_the_optimum_the_rate_is_all_mutual_information():
     assert dimension_wise == pytest.approx(0, abs=0.05)
 
 
+def test_values_without_the_constant_are_off_by_another():
+    """disentanglement_lib leaves log(NB) out of each density: d - 1 times out of its TC."""
+    loc, s = optimal_posterior(whitened(EIGENVALUES.tolist(), 1000))
+    group = latent(loc, s)
+    theirs = decompose(group, torch.zeros(1000, 1000)).total_correlation.mean()
+    assert theirs + 4 * math.log(1000) == pytest.approx(0, abs=0.1)
+    ours = decompose(group, stratified(1000, 1000)).total_correlation.mean()
+    assert ours == pytest.approx(0, abs=0.1)
+
+
 def test_weighted_sampling_is_off_by_the_constants_that_it_says():
     loc, s = optimal_posterior(whitened(EIGENVALUES.tolist(), 10_000)[::10])
     parts = TotalCorrelation(size=10_000, estimator="mws")(output(latent(loc, s)))
