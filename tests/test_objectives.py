@@ -25,13 +25,24 @@ from lightning_vae.divergences import kl
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods import Bernoulli, Gaussian, Laplace, distortion
 from lightning_vae.objectives import ELBO, Coefficient, Objective, elbo, free_bits
+from lightning_vae.posteriors import draw
 from lightning_vae.priors import StandardNormal
 from lightning_vae.schedules import Linear
 from tests.references import probability as oracles
 from tests.references import recorded
 
 # Every objective with its defaults.
-EXAMPLES = {"ELBO": ELBO()}
+EXAMPLES = {
+    "Balanced": objectives.Balanced(beta=0.5),
+    "DIP": objectives.DIP(),
+    "ELBO": ELBO(),
+    "FactorVAE": objectives.FactorVAE(latents=3, hidden=(8,)),
+    "ImportanceWeighted": objectives.ImportanceWeighted(samples=3),
+    "MMD": objectives.MMD(),
+    "MultiRate": objectives.MultiRate(),
+    "Regularised": objectives.Regularised(repeats=2),
+    "TotalCorrelation": objectives.TotalCorrelation(size=100),
+}
 
 
 def double(values):
@@ -720,12 +731,42 @@ def test_every_objective_has_a_row():
     assert set(EXAMPLES) == every_objective()
 
 
+def taken(objective, dtype=torch.float32):
+    """A pass with what an objective asks for: its context, its draws."""
+    x, loc = torch.rand(4, 2, dtype=dtype), 0.3 * torch.randn(4, 3, dtype=dtype)
+    loc.requires_grad_()
+    q, p = DiagonalGaussian(loc, torch.zeros_like(loc)), StandardGaussian((3,), like=loc)
+    z = draw(q, objective.samples)
+    group = Latent(q, p, z, kl(q, p, z, 1 if objective.samples is None else 2))
+    D = z.float().square().sum(-1) + 5.0
+    return VAEOutput(x, Normal(x, 1.0), (group,), D, objective.context(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("objective", EXAMPLES.values(), ids=EXAMPLES)
-def test_every_objective_names_its_parts_and_keeps_the_graph_in_its_loss(objective):
-    rate = torch.rand(4, 3).requires_grad_()
-    terms = objective(output(rate, D=torch.rand(4).requires_grad_()))
-    assert terms["loss"].shape == ()
-    assert [key for key, value in terms.items() if value.requires_grad] == ["loss"]
+def test_every_objective_names_its_parts_and_keeps_the_graph_in_its_losses(objective, dtype):
+    objective = copy.deepcopy(objective).to(dtype)
+    terms = objective(taken(objective, dtype))
+    losses = ["loss"] + (["own_loss"] if objective.optimizer else [])
+    assert all(term.shape == () and term.isfinite() for term in terms.values())
+    assert [key for key, value in terms.items() if value.requires_grad] == losses
+    assert all(isinstance(name, str) and len(terms) > len(losses) for name in terms)
+
+
+@pytest.mark.parametrize("objective", EXAMPLES.values(), ids=EXAMPLES)
+def test_every_coefficient_moves_the_loss(objective):
+    """A coefficient that is accepted and ignored is a defect."""
+
+    def found():
+        torch.manual_seed(5)
+        return objective(taken(objective))["loss"]
+
+    objective = copy.deepcopy(objective)
+    for name, value in objective.coefficients.items():
+        before = found()
+        setattr(objective, name, 0.7 * value if value else 0.6)
+        assert found() != before, name
+        setattr(objective, name, value)
 
 
 @pytest.mark.parametrize("objective", EXAMPLES.values(), ids=EXAMPLES)

@@ -20,7 +20,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 import lightning_vae as lv
-from lightning_vae import data, distributions, likelihoods, networks, priors
+from lightning_vae import data, distributions, likelihoods, networks, objectives, priors
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
@@ -126,6 +126,15 @@ ROWS: dict[type, Callable[[], Any]] = {
     networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     lv.ELBO: lambda: lv.ELBO(beta=4.0, free_bits=0.1, capacity=2.0),
+    objectives.TotalCorrelation: lambda: objectives.TotalCorrelation(size=100),
+    objectives.DIP: lambda: objectives.DIP(lambda_od=5.0),
+    objectives.MMD: lambda: objectives.MMD(lambda_mmd=10.0),
+    objectives.ImportanceWeighted: lambda: objectives.ImportanceWeighted(samples=5),
+    objectives.FactorVAE: lambda: objectives.FactorVAE(latents=2, hidden=(8,)),
+    objectives.Balanced: lambda: objectives.Balanced(beta=0.5),
+    objectives.MultiRate: objectives.MultiRate,
+    objectives.RateGate: lambda: objectives.RateGate(8),
+    objectives.Regularised: lambda: objectives.Regularised(gamma=2.0),
     lv.VAEModule: lambda: lv.VAEModule(
         networks.MLPEncoder((4,), 2), networks.MLPDecoder((4,), 2), lv.StandardNormal(2)
     ),

@@ -1,8 +1,6 @@
 """The evidence lower bound, and the β-VAE objective with free bits and capacity."""
 
-import functools
 from collections.abc import Sequence
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,12 +11,11 @@ from lightning_vae.divergences import kl
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods import distortion
 from lightning_vae.objectives.floors import Per, at_least, free_bits, units
+from lightning_vae.objectives.groups import one_each, summed
 from lightning_vae.objectives.objective import Objective
 from lightning_vae.objectives.ranks import mean_over_ranks
 
 __all__ = ["ELBO", "elbo"]
-
-S = TypeVar("S", float, float | None)
 
 
 def elbo(
@@ -121,17 +118,17 @@ class ELBO(Objective):
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         self._refuse_conflicts()
         distortion, rates = output.distortion.mean(), self._floored(output)
-        betas = _one_each("beta", self.beta, len(rates))
-        capacities = _one_each("capacity", self.capacity, len(rates))
+        betas = one_each("beta", self.beta, len(rates))
+        capacities = one_each("capacity", self.capacity, len(rates))
         penalties = [
             rate if capacity is None else (rate - capacity).abs()
             for rate, capacity in zip(rates, capacities, strict=True)
         ]
         weighted = [beta * penalty for beta, penalty in zip(betas, penalties, strict=True)]
-        parts = {"distortion": distortion.detach(), "penalty": _sum(penalties).detach()}
+        parts = {"distortion": distortion.detach(), "penalty": summed(penalties).detach()}
         if self._linear:
             parts["rate"] = parts["penalty"]
-        return {"loss": distortion + _sum(weighted), **parts}
+        return {"loss": distortion + summed(weighted), **parts}
 
     @property
     def _grouped(self) -> bool:
@@ -147,14 +144,14 @@ class ELBO(Objective):
         """The rate that enters each penalty, a scalar: one a group, or one for their sum."""
         on_total = self.per == "total"
         per_group = 0.0 if on_total else self.free_bits
-        floors = _one_each("free_bits", per_group, len(output.latents))
+        floors = one_each("free_bits", per_group, len(output.latents))
         batch_dims = output.distortion.dim()
         rates = [
             self._group_rate(g, batch_dims, f) for g, f in zip(output.latents, floors, strict=True)
         ]
         if not self._grouped:
             total = self.free_bits if on_total and isinstance(self.free_bits, float) else 0.0
-            rates = [at_least(max(self.total_floor, total), _sum(rates))]
+            rates = [at_least(max(self.total_floor, total), summed(rates))]
         if self.batch_mean:
             return rates
         means = [rate.mean() for rate in rates]
@@ -198,15 +195,3 @@ class ELBO(Objective):
             raise ValueError(
                 "free_bits has one value a group; write per='group' instead of 'total'."
             )
-
-
-def _sum(terms: Sequence[Tensor]) -> Tensor:
-    return functools.reduce(torch.add, terms)
-
-
-def _one_each(name: str, value: S | tuple[S, ...], groups: int) -> tuple[S, ...]:
-    if not isinstance(value, tuple):
-        return (value,) * groups
-    if len(value) != groups:
-        raise ValueError(f"{name}={value} has {len(value)} values for {groups} groups of latents.")
-    return value

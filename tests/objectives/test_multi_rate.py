@@ -1,0 +1,166 @@
+"""A β per example: its distribution, its way to encoder and decoder, and what it learns."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_vae import Anneal, Linear, VAEModule
+from lightning_vae.data.linear_gaussian import whitened
+from lightning_vae.distributions import DiagonalGaussian
+from lightning_vae.likelihoods import Gaussian
+from lightning_vae.objectives import ELBO, MultiRate, RateGate
+from tests.objectives.outputs import latent, leaves, output
+
+
+def test_beta_is_log_uniform_between_its_bounds():
+    beta = MultiRate(0.01, 10.0).context(torch.zeros(5000, 3))["beta"]
+    assert beta.shape == (5000,)
+    assert stats.kstest(beta.numpy(), stats.loguniform(0.01, 10.0).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_beta_has_the_data_s_precision_and_tokens_have_the_default(dtype):
+    assert MultiRate().context(torch.zeros(4, 3, dtype=dtype))["beta"].dtype == dtype
+    assert MultiRate().context(torch.zeros(4, 3).long())["beta"].dtype == torch.float32
+
+
+def test_in_evaluation_beta_is_one():
+    assert (MultiRate(2.0, 3.0).eval().context(torch.zeros(4, 3))["beta"] == 1).all()
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(0.5, None), (0.0, None), (0.5, 0.5)])
+def test_one_bound_gives_every_example_the_schedule_s_value(lower, upper):
+    beta = MultiRate(lower, upper).context(torch.zeros(4, 3))["beta"]
+    torch.testing.assert_close(beta, torch.full((4,), lower))
+
+
+def test_every_example_is_weighed_by_its_own_beta():
+    loc, s, _ = leaves()
+    beta = torch.linspace(0.1, 5, 8).double()
+    terms = output(latent(loc, s), D=torch.rand(8).double(), context={"beta": beta})
+    found = MultiRate()(terms)
+    truth = (terms.distortion + beta * terms.rate).mean()
+    torch.testing.assert_close(found["loss"], truth)
+    torch.testing.assert_close(found["penalty"], terms.rate.mean().detach())
+
+
+def test_with_one_beta_for_all_it_is_the_elbo_s_loss():
+    loc, s, _ = leaves()
+    objective = MultiRate(4.0, None)
+    terms = output(latent(loc, s), context=objective.context(loc))
+    torch.testing.assert_close(objective(terms)["loss"], ELBO(4.0)(terms)["loss"])
+
+
+def test_draws_lead():
+    loc, s, _ = (tensor.detach() for tensor in leaves())
+    beta = torch.linspace(0.1, 5, 8).double()
+    group = latent(loc, s, torch.randn(5, 8, 3).double())
+    terms = output(group, D=torch.rand(5, 8).double(), context={"beta": beta})
+    truth = (terms.distortion + beta * terms.rate).mean()
+    torch.testing.assert_close(MultiRate()(terms)["loss"], truth)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "message"),
+    [
+        (0.0, 1.0, "lower=0.0 and upper=1.0 must be 0 < lower <= upper; write upper=None"),
+        (2.0, 1.0, "lower=2.0 and upper=1.0 must be 0 < lower <= upper"),
+        (-1.0, 1.0, "lower must be a finite number >= 0"),
+        (1.0, math.inf, "upper must be a finite number >= 0, or None for none"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(lower, upper, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MultiRate(lower, upper)
+
+
+def test_bounds_that_a_callback_sets_are_refused_at_the_next_batch():
+    objective = MultiRate()
+    objective.lower = 20.0
+    with pytest.raises(ValueError, match=r"lower=20.0 and upper=10.0 must be"):
+        objective.context(torch.zeros(4, 3))
+
+
+def test_an_output_without_beta_is_refused():
+    with pytest.raises(ValueError, match="context holds no beta; write vae"):
+        MultiRate()(output(latent(torch.zeros(4, 2), torch.zeros(4, 2))))
+
+
+# --- the gate
+
+
+def test_the_gate_standardises_log_beta():
+    gate = RateGate(1, 0.01, 10.0).double()
+    nn.init.ones_(gate.linear.weight)
+    nn.init.zeros_(gate.linear.bias)
+    beta = torch.tensor([0.01, math.sqrt(0.1), 10.0]).double()
+    s = torch.logit(gate(torch.ones(3, 1).double(), beta)).flatten()
+    torch.testing.assert_close(s, torch.tensor([-math.sqrt(3), 0, math.sqrt(3)]).double())
+
+
+def test_the_gate_refuses_what_does_not_fit():
+    for bounds in ((0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, math.inf)):
+        with pytest.raises(ValueError, match="lower and upper must be 0 < lower < upper, got"):
+            RateGate(3, *bounds)
+    for shape in ((1,), (4, 1), ()):
+        with pytest.raises(ValueError, match="for 4 examples; give one an example"):
+            RateGate(3)(torch.zeros(4, 3), torch.ones(shape))
+
+
+# --- through the module
+
+
+class Linears(VAEModule):
+    """A linear encoder and decoder whose latents are gated by β."""
+
+    def __init__(self, objective, d=5):
+        super().__init__(objective=objective, optimizer=lambda p: torch.optim.Adam(p, 0.02))
+        self.hidden, self.out = nn.Linear(d, 32), nn.Linear(32, 2 * d)
+        self.gate, self.scale = RateGate(32), RateGate(d)
+        self.decoding, self.head = nn.Linear(d, d), Gaussian(0.5**0.5)
+        self.direct = nn.Linear(1, d)
+        self.seen = []
+
+    def encode(self, x, beta):
+        self.seen.append(beta)
+        loc, s = self.out(self.gate(self.hidden(x), beta)).chunk(2, 1)
+        return DiagonalGaussian(loc, s + self.direct(beta.log().unsqueeze(1)))
+
+    def decode(self, z, beta):
+        return self.head(self.decoding(self.scale(z, beta)))
+
+
+def test_beta_reaches_encoder_and_decoder_and_is_one_in_validation(fit_with):
+    vae = Linears(MultiRate(2.0, 3.0))
+    loader = DataLoader(torch.randn(16, 5), 8)
+    annealing = Anneal("objective.upper", Linear(3, 6, over=4), unit="step")
+    fit_with(max_epochs=2, callbacks=[annealing]).fit(vae, loader, loader)
+    train = [beta for beta in vae.seen if not (beta == 1).all()]
+    assert len(train) == len(vae.seen) / 2 == 4
+    assert all(((beta >= 2) & (beta <= 6)).all() for beta in train)
+    assert vae.objective.upper == 3 + 3 * 3 / 4
+    x = torch.randn(3, 5)
+    ones, fours = torch.ones(3), torch.full((3,), 4.0)
+    torch.testing.assert_close(vae.embed(x), vae.embed(x, beta=ones))
+    assert (vae.embed(x) != vae.embed(x, beta=fours)).all()
+    assert vae.sample(3, beta=fours).shape == (3, 5)
+
+
+def test_one_model_has_the_rates_of_many(fit_with):
+    """On the linear-Gaussian model the rate at every β is known: reverse water-filling."""
+    eigenvalues, noise = np.array([4.0, 2.0, 1.0, 0.5, 0.2]), 0.5
+    x = whitened(eigenvalues.tolist(), 2000)
+    vae = Linears(MultiRate(0.4, 8.0))
+    vae._lr_scheduler = lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 40)
+    fit_with(max_epochs=40).fit(vae, DataLoader(x, 100, shuffle=True))
+    for beta in (0.5, 1.0, 2.0, 4.0):
+        truth = 0.5 * np.maximum(0, np.log(eigenvalues / (beta * noise))).sum()
+        with torch.no_grad():
+            rate = vae(x, beta=torch.full((2000,), beta)).rate.mean().item()
+        assert rate == pytest.approx(truth, rel=0.12, abs=0.2)

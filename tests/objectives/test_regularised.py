@@ -1,0 +1,167 @@
+"""Minibatch regularisers against the recorded numbers of VAE-project."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from lightning_vae.distributions import StandardGaussian
+from lightning_vae.latents import Latent, VAEOutput
+from lightning_vae.likelihoods import Gaussian, distortion
+from lightning_vae.objectives import MultiRate, Regularised, similarity
+from lightning_vae.objectives.regularised import between, within
+from tests.objectives.outputs import latent
+from tests.references import recorded
+
+
+def double(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def taken(codes, x=None, prediction=None, context=None):
+    loc, s, eps = (double(codes[key]) for key in ("z_mean", "z_log_var", "eps"))
+    group = latent(loc, s, loc + eps * (0.5 * s).exp())
+    x = torch.zeros(len(loc), 2).double() if x is None else double(x)
+    # Their squared error has no factor ½: a variance of ½, but for a constant.
+    likelihood = Gaussian(0.5**0.5)(x if prediction is None else double(prediction))
+    D = distortion(x, likelihood) - 0.5 * math.log(math.pi) * x[0].numel()
+    return VAEOutput(x, likelihood, (group,), D, context or {})
+
+
+ROWS = recorded("vae_project_losses")
+LOSSES = {key: row for key, row in ROWS.items() if key.startswith("vaeloss-")}
+
+
+@pytest.mark.parametrize("repeats", [2, 3])
+@pytest.mark.parametrize("which", ["Between", "Within"])
+def test_recorded_total_correlation_of_repeated_examples(which, repeats):
+    row = ROWS[f"TotalCorrelation{which}-{repeats}"]
+    _, terms = Regularised(repeats=repeats).penalties(taken(row["inputs"]))
+    truth = np.ravel(row["outputs"]["tc"])
+    ours = terms[f"total_correlation_{which.lower()}"]
+    np.testing.assert_allclose(ours, truth, rtol=2e-5, atol=2e-6)
+
+
+def given(row):
+    codes, images = row["inputs"]["kl-fbNone-thNone"], row["inputs"]["squared-error"]
+    return codes, images["y_true"], images["y_pred"]
+
+
+@pytest.mark.parametrize("key", [key for key in LOSSES if "-scalar-" in key])
+def test_recorded_losses_where_beta_multiplies_every_regulariser(key):
+    row = LOSSES[key]
+    p = row["params"]
+    objective = Regularised(
+        p["beta"], p["gamma"], delta=p["delta"], free_bits=p["free_bits"], repeats=2
+    )
+    terms = taken(*given(row))
+    penalty, _ = objective.penalties(terms)
+    truth = np.ravel(row["outputs"]["loss"])
+    np.testing.assert_allclose(terms.distortion + p["beta"] * penalty, truth, rtol=2e-5)
+    np.testing.assert_allclose(objective(terms)["loss"], truth.mean(), rtol=2e-5)
+
+
+@pytest.mark.parametrize("key", [key for key in LOSSES if "-per-sample-" in key])
+def test_recorded_losses_with_a_beta_per_example(key):
+    row = LOSSES[key]
+    p = row["params"]
+    regulariser = Regularised(
+        gamma=p["gamma"], delta=p["delta"], free_bits=p["free_bits"], repeats=2
+    )
+    terms = taken(*given(row), context={"beta": double(p["beta"]).flatten()})
+    loss = MultiRate(regulariser=regulariser)(terms)["loss"]
+    np.testing.assert_allclose(loss, np.mean(row["outputs"]["loss"]), rtol=2e-5)
+
+
+def test_a_beta_per_example_is_not_broadcast_against_the_batch():
+    """Theirs gives [B, B, 1] where β is no tf.Tensor, and so mixes the βs of examples."""
+    row = LOSSES["vaeloss-beta-not-a-tf-tensor"]
+    terms = taken(*given(row), context={"beta": double(row["inputs"]["beta"]).flatten()})
+    found = MultiRate()(terms)["loss"].item()
+    assert found == pytest.approx(row["correct"]["mean"], rel=2e-5)
+    assert found != pytest.approx(row["outputs"]["mean"], rel=1e-4)
+
+
+def test_each_weight_weighs_its_own_term():
+    """In theirs the similarity between repetitions is weighed by the other's δ, and vanishes."""
+    row = LOSSES["vaeloss-scalar-g0.0-d0.0-db0.0"]
+    terms = taken(*given(row))
+    plain, parts = Regularised(repeats=2).penalties(terms)
+    assert len(parts) == 5
+    weights = ("gamma", "gamma_between", "gamma_within", "delta", "delta_between")
+    for weight, (name, part) in zip(weights, parts.items(), strict=True):
+        penalty, _ = Regularised(repeats=2, **{weight: 3.0}).penalties(terms)
+        torch.testing.assert_close(penalty, plain + 3 * part, msg=name)
+        assert part.abs().max() > 1e-3
+
+
+# --- similarity
+
+
+def test_similarity_is_the_cross_entropy_of_cosines():
+    x, tau = torch.randn(5, 2, 3).double(), 0.3
+    rows = x.flatten(1).numpy()
+    cosines = rows @ rows.T / np.outer(*[np.linalg.norm(rows, axis=1)] * 2) / tau
+    truth = -np.log(np.exp(np.diag(cosines)) / np.exp(cosines).sum(1))
+    np.testing.assert_allclose(similarity(x, temperature=tau), truth)
+
+
+def test_similarity_counts_those_alike():
+    assert similarity(torch.ones(1, 3)) == 0
+    np.testing.assert_allclose(similarity(torch.ones(6, 3), between(6, 3)), np.log(3), rtol=1e-6)
+    np.testing.assert_allclose(similarity(torch.ones(6, 3), within(6, 3)), np.log(2), rtol=1e-6)
+    apart = similarity(torch.eye(3), temperature=0.01)
+    assert apart.abs().max() < 1e-6
+    assert similarity(torch.zeros(3, 2)).isfinite().all()
+
+
+# --- extremes
+
+
+def test_without_repetition_between_is_nothing_and_within_is_all():
+    row = LOSSES["vaeloss-scalar-g0.0-d0.0-db0.0"]
+    _, parts = Regularised().penalties(taken(*given(row)))
+    assert parts["total_correlation_between"].abs().max() < 1e-12
+    assert parts["similarity_between"].abs().max() < 1e-12
+    torch.testing.assert_close(parts["total_correlation_within"], parts["total_correlation"])
+
+
+def test_gradients_stay_finite_where_examples_are_left_out():
+    loc, s = torch.randn(6, 3).requires_grad_(), torch.zeros(6, 3).requires_grad_()
+    prediction = torch.randn(6, 2).requires_grad_()
+    terms = VAEOutput(torch.zeros(6, 2), Gaussian()(prediction), (latent(loc, s),), torch.zeros(6))
+    objective = Regularised(1, 1, 1, 1, 1, 1, repeats=2)
+    for gradient in torch.autograd.grad(objective(terms)["loss"], [loc, s, prediction]):
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"repeats": 0}, "repeats must be a positive whole number, got 0"),
+        ({"repeats": 1.5}, "repeats must be a positive whole number, got 1.5"),
+        ({"temperature": 0}, "temperature must be a positive number, got 0"),
+        ({"delta": -1}, "delta must be a finite number >= 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_construction(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Regularised(**arguments)
+
+
+def test_what_does_not_fit_is_refused():
+    row = LOSSES["vaeloss-scalar-g0.0-d0.0-db0.0"]
+    with pytest.raises(ValueError, match="a batch of 6 does not divide into repeats=4"):
+        Regularised(repeats=4)(taken(*given(row)))
+    q = MultivariateNormal(torch.zeros(4, 3), torch.eye(3))
+    group = Latent(q, StandardGaussian((3,)), q.rsample(), torch.zeros(4, 1))
+    terms = VAEOutput(torch.zeros(4, 1), Gaussian()(torch.zeros(4, 1)), (group,), torch.zeros(4))
+    with pytest.raises(ValueError, match="MultivariateNormal gives no log-density for every"):
+        Regularised()(terms)
+    terms = VAEOutput(terms.x, terms.likelihood, terms.latents, torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="holds 3 draws of z an example"):
+        Regularised()(terms)
