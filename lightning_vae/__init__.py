@@ -1,6 +1,14 @@
 """Variational autoencoders that do not collapse, for PyTorch Lightning."""
 
-from lightning_vae import distributions, divergences, likelihoods, networks, priors, schedules
+from lightning_vae import (
+    distributions,
+    divergences,
+    likelihoods,
+    networks,
+    objectives,
+    priors,
+    schedules,
+)
 from lightning_vae.callbacks import (
     Anneal,
     BetaAnnealing,
@@ -8,12 +16,27 @@ from lightning_vae.callbacks import (
     CyclicalAnnealing,
     FreeBitsAnnealing,
 )
+from lightning_vae.conversions import beta_from_normalised, bits_per_dimension, normalised_beta
 from lightning_vae.distributions import DiagonalGaussian
-from lightning_vae.divergences import kl
+from lightning_vae.divergences import jensen_shannon, kl
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods import distortion
 from lightning_vae.module import VAEModule
-from lightning_vae.objectives import ELBO, Coefficient, Objective, elbo, free_bits
+from lightning_vae.objectives import (
+    DIP,
+    ELBO,
+    MMD,
+    Balanced,
+    Coefficient,
+    FactorVAE,
+    ImportanceWeighted,
+    MultiRate,
+    Objective,
+    Regularised,
+    TotalCorrelation,
+    elbo,
+    free_bits,
+)
 from lightning_vae.priors import Prior, Product, StandardNormal
 from lightning_vae.schedules import (
     Chain,
@@ -32,8 +55,11 @@ from lightning_vae.schedules import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "DIP",
     "ELBO",
+    "MMD",
     "Anneal",
+    "Balanced",
     "BetaAnnealing",
     "CapacityAnnealing",
     "Chain",
@@ -44,28 +70,38 @@ __all__ = [
     "CyclicalAnnealing",
     "DiagonalGaussian",
     "Exponential",
+    "FactorVAE",
     "FreeBitsAnnealing",
+    "ImportanceWeighted",
     "Latent",
     "Linear",
     "LogUniform",
     "Logistic",
+    "MultiRate",
     "Objective",
     "Piecewise",
     "Prior",
     "Product",
+    "Regularised",
     "Schedule",
     "Sigmoid",
     "StandardNormal",
+    "TotalCorrelation",
     "VAEModule",
     "VAEOutput",
+    "beta_from_normalised",
+    "bits_per_dimension",
     "distortion",
     "distributions",
     "divergences",
     "elbo",
     "free_bits",
+    "jensen_shannon",
     "kl",
     "likelihoods",
     "networks",
+    "normalised_beta",
+    "objectives",
     "priors",
     "schedules",
 ]

@@ -18,7 +18,9 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
 
     ``Independent`` is taken off both sides first. Where torch knows a closed form for the pair it
     is used; where none is registered the result is **one-sample Monte Carlo**,
-    :math:`\log q(z) - \log p(z)` at the given z, which may be negative.
+    :math:`\log q(z) - \log p(z)` at the given z, which may be negative. A divergence between two
+    posteriors is one whose ``p`` has the batch's shape; one of a part of the latents is that part
+    of a rate which splits: ``kl(q, p, z)[:, :3]``.
 
     Args:
         q: The posterior, with batch shape [B, ...].
@@ -26,9 +28,6 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
         z: A draw from q, [B, \*factors], or [K, B, \*factors] for K draws.
         batch_dims: How many dimensions of z are not latent: 1, or 2 for K draws. By default what
             the shapes of q leave over, and 1 where it states none.
-
-    A divergence between two posteriors is one whose ``p`` has the batch's shape; one of a part of
-    the latents is that part of a rate which splits: ``kl(q, p, z)[:, :3]``.
 
     Returns:
         The rate in nats: in z's shape where the divergence splits over the elements of z, else
