@@ -24,7 +24,6 @@ from lightning_vae import data, distributions, likelihoods, networks, objectives
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
-    invertible,
     mixture,
     negative_binomial,
     poisson,
@@ -33,7 +32,7 @@ from lightning_vae.distributions import (
     weighted,
     zero_inflated,
 )
-from lightning_vae.priors import coupling
+from lightning_vae.priors import conditioner
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "lightning_vae"
@@ -116,11 +115,10 @@ ROWS: dict[type, Callable[[], Any]] = {
     priors.VampPrior: lambda: priors.VampPrior((3, 4), networks.MLPEncoder((4,), 2)),
     priors.RealNVP: lambda: priors.RealNVP(4),
     priors.Conditional: lambda: priors.Conditional(networks.MLPEncoder((3,), 2), "label"),
-    coupling.AffineCoupling: lambda: coupling.AffineCoupling(4),
+    conditioner.Conditioner: lambda: conditioner.Conditioner(2, 3),
     mixture.Mixture: lambda: mixture.Mixture(
         torch.distributions.Categorical(torch.ones(2)), lv.DiagonalGaussian(torch.zeros(2), 0.0)
     ),
-    invertible.InvertibleFlow: lambda: lv.priors.RealNVP(4)(),
     networks.MLPEncoder: lambda: networks.MLPEncoder((1, 8, 8), latent=4),
     networks.MLPDecoder: lambda: networks.MLPDecoder((1, 8, 8), latent=4),
     networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=(16,)),

@@ -5,19 +5,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform, constraints
+
+from lightning_vae.distributions.flow import Flow
+from lightning_vae.distributions.precision import at_least_float32
 
 __all__ = ["AffineCoupling"]
 
 Conditioner = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-class AffineCoupling(Transform):
+class AffineCoupling(Flow):
     r"""One layer of an affine coupling flow, for torch's ``TransformedDistribution``.
 
     .. math:: f(z)_1 = z_1, \quad f(z)_2 = z_2 \odot e^{s(z_1)} + t(z_1)
 
-    Both directions are closed, so its density is known everywhere.
+    Both directions are closed, so its density is known everywhere; the conditioner runs once for
+    the value and the determinant together.
 
     Args:
         conditioner: From :math:`z_1` to :math:`(s, t)`, each in the shape of :math:`z_2`. A
@@ -38,30 +41,34 @@ class AffineCoupling(Transform):
     torch.Size([4])
     """
 
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
-    bijective = True
-
     def __init__(self, conditioner: Conditioner, flip: bool = False) -> None:
-        super().__init__(cache_size=1)
+        super().__init__()
         self.conditioner, self.flip = conditioner, flip
+        self._latest: tuple[Any, Any, Any] = (None, None, None)  # x, y and log |det dy/dx|
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is remembered of the latest draw hangs on a graph, which cannot be copied.
-        return {**vars(self), "_inv": None, "_cached_x_y": (None, None)}
+        return {**super().__getstate__(), "_latest": (None, None, None)}
 
     def _call(self, x: Tensor) -> Tensor:
         fixed, moved = self._split(x)
         log_scale, shift = self._conditioned(fixed, moved)
-        return self._join(fixed, moved * log_scale.exp() + shift)
+        y = self._join(fixed, moved * log_scale.exp() + shift)
+        self._latest = x, y, _summed(log_scale)
+        return y
 
     def _inverse(self, y: Tensor) -> Tensor:
         fixed, moved = self._split(y)
         log_scale, shift = self._conditioned(fixed, moved)
-        return self._join(fixed, (moved - shift) * (-log_scale).exp())
+        x = self._join(fixed, (moved - shift) * (-log_scale).exp())
+        self._latest = x, y, _summed(log_scale)
+        return x
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._conditioned(*self._split(x))[0].sum(-1)
+        latest_x, latest_y, log_determinant = self._latest
+        if x is latest_x and y is latest_y:
+            known: Tensor = log_determinant
+            return known
+        return _summed(self._conditioned(*self._split(x))[0])
 
     def _split(self, z: Tensor) -> tuple[Tensor, Tensor]:
         half = z.shape[-1] // 2
@@ -82,3 +89,7 @@ class AffineCoupling(Transform):
                     f"{tuple(moved.shape)}; it must have theirs."
                 )
         return log_scale, shift
+
+
+def _summed(log_scale: Tensor) -> Tensor:
+    return at_least_float32(log_scale).sum(-1)

@@ -1,19 +1,19 @@
 """The planar flow: a posterior bent along one direction at a time."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Transform, constraints
 from torch.nn.functional import softplus
+
+from lightning_vae.distributions.flow import Flow
 
 __all__ = ["PlanarFlow"]
 
 _SHIFT = math.log(math.e - 1)
 
 
-class PlanarFlow(Transform):
+class PlanarFlow(Flow):
     r"""One layer of a planar flow, for torch's ``TransformedDistribution``.
 
     .. math:: f(z) = z + \hat u \tanh(w^\top z + b), \quad
@@ -42,23 +42,15 @@ class PlanarFlow(Transform):
     torch.Size([4])
     """
 
-    domain = constraints.real_vector
-    codomain = constraints.real_vector
-    bijective = True
-
     def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
         if u.shape[-1] != w.shape[-1]:
             raise ValueError(f"u and w must be vectors of one length, got {u.shape} and {w.shape}.")
-        super().__init__(cache_size=1)
+        super().__init__()
         self.w, self.b = w, b
         along, square = (w * u).sum(-1), w.square().sum(-1)
         self.steepness = softplus(along + _SHIFT)  # 1 + w·û
         tiny = torch.finfo(w.dtype).tiny
         self.u = u + ((self.steepness - 1 - along) / square.clamp(min=tiny)).unsqueeze(-1) * w
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What is remembered of the latest draw hangs on a graph, which cannot be copied.
-        return {**vars(self), "_inv": None, "_cached_x_y": (None, None)}
 
     def _call(self, x: Tensor) -> Tensor:
         return x + self.u * torch.tanh((self.w * x).sum(-1) + self.b).unsqueeze(-1)

@@ -1,14 +1,18 @@
 """The prior that is a normalising flow."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
-from torch.distributions import Distribution
+from torch.distributions import (
+    Distribution,
+    Independent,
+    ReshapeTransform,
+    TransformedDistribution,
+)
 
-from lightning_vae.distributions import StandardGaussian
-from lightning_vae.distributions.invertible import Bijection, InvertibleFlow
-from lightning_vae.priors.coupling import AffineCoupling
+from lightning_vae.distributions import AffineCoupling, StandardGaussian
+from lightning_vae.priors.conditioner import Conditioner
 from lightning_vae.priors.prior import Prior
 from lightning_vae.priors.shape import latent_shape, positive_whole
 
@@ -46,11 +50,21 @@ class RealNVP(Prior):
         super().__init__()
         self.shape = latent_shape(shape)
         size, turns = self.shape.numel(), range(positive_whole("layers", layers))
-        self.layers = nn.ModuleList(AffineCoupling(size, hidden, turn % 2 == 1) for turn in turns)
+        if size < 2:
+            raise ValueError(
+                f"shape must have two latents at least, for one half moves the other, got {shape}; "
+                f"for a single latent write GaussianMixture(1)."
+            )
+        kept = [size - size // 2 if turn % 2 else size // 2 for turn in turns]
+        self.conditioners = nn.ModuleList(Conditioner(k, size - k, hidden) for k in kept)
 
     def forward(self, **context: Any) -> Distribution:
-        weight = next(self.parameters())
-        base = StandardGaussian([self.shape.numel()], like=weight)
-        return InvertibleFlow(
-            base, cast(Sequence[Bijection], self.layers), self.shape, validate_args=False
-        )
+        noise = StandardGaussian([self.shape.numel()], like=next(self.parameters()))
+        layers = [AffineCoupling(c, flip=turn % 2 == 1) for turn, c in enumerate(self.conditioners)]
+        shaped = ReshapeTransform(noise.batch_shape, self.shape)
+        base = Independent(noise, 1, validate_args=False)
+        return TransformedDistribution(base, [*layers, shaped], validate_args=False)
+
+    def extra_repr(self) -> str:
+        shape = self.shape[0] if len(self.shape) == 1 else tuple(self.shape)
+        return f"{shape}, layers={len(self.conditioners)}"

@@ -164,6 +164,17 @@ def test_it_is_copied_and_sent_even_after_a_draw(name):
         torch.testing.assert_close(remake(q).log_prob(z.detach()), q.log_prob(z.detach()))
 
 
+@every
+def test_a_draw_without_gradients_hides_no_gradient_from_its_density(name):
+    q = posterior(name)
+    parameter = q.transforms[0].u if "planar" in name else q.transforms[0].conditioner.shift.weight
+    parameter.requires_grad_()
+    z = q.sample()
+    ours, truth = (torch.autograd.grad(q.log_prob(at).sum(), parameter)[0] for at in (z, z.clone()))
+    assert ours.any()
+    torch.testing.assert_close(ours, truth)
+
+
 def test_one_latent_cannot_be_coupled():
     with pytest.raises(ValueError, match="a coupling needs two latents or more"):
         AffineCoupling(Conditioner(1, 1))(double(B, 1))
