@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
 
 __all__ = ["Bijection", "InvertibleFlow"]
 
@@ -81,7 +83,7 @@ class InvertibleFlow(Distribution):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "InvertibleFlow":
         base = self.base.expand(Size(batch_shape) + self.base.batch_shape[-1:])
-        return InvertibleFlow(base, self.layers, self.event_shape, self._validate_args)
+        return InvertibleFlow(base, self.layers, self.event_shape, validates_values(self))
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         x = self.base.rsample(Size(sample_shape))
@@ -90,12 +92,12 @@ class InvertibleFlow(Distribution):
         return x.reshape(*x.shape[:-1], *self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        x = value.flatten(-len(self.event_shape))
+        events = tuple(range(-len(self.event_shape), 0))
+        inside = in_support(self, value) & value.isfinite().all(events)
+        x = torch.where(value.isfinite(), value, 0.0).flatten(-len(self.event_shape))
         log_determinants = []
         for layer in reversed(self.layers):
             x, log_determinant = layer.inverse(x)
             log_determinants.append(log_determinant)
         log_base = self.base.log_prob(at_least_float32(x)).sum(-1)
-        return sum(map(at_least_float32, log_determinants), start=log_base)
+        return zero_outside(inside, sum(map(at_least_float32, log_determinants), start=log_base))

@@ -70,6 +70,14 @@ class Weibull(Distribution):
         return self._log_mean.exp()
 
     @property
+    def mode(self) -> Tensor:
+        # λ ((k - 1) / k)^{1/k}, and none below k = 1, where the density falls from zero on.
+        peaked = self.log_concentration > 0
+        k = torch.where(peaked, self.log_concentration, torch.ones_like(self.log_concentration))
+        log_mode = self.log_scale + torch.log(-torch.expm1(-k)) * (-k).exp()
+        return torch.where(peaked, log_mode.exp(), torch.zeros_like(log_mode))
+
+    @property
     def variance(self) -> Tensor:
         # (E z)² (e^s - 1), where the second moment is (E z)² e^s.
         spread = _log_moment_ratio((-self.log_concentration).exp())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
-from lightning_vae.distributions import Bernoulli
+from lightning_vae.distributions import Bernoulli, DiagonalGaussian
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.distributions.weighted import Weighted
 
@@ -52,6 +52,8 @@ def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) 
         _refuse_outside_support(x, likelihood)
     if isinstance(likelihood, Bernoulli):
         return _per_example(likelihood.cross_entropy(x))
+    if isinstance(likelihood, DiagonalGaussian):
+        return _per_example(likelihood.cost(x))
     return -_per_example(likelihood.log_prob(x))
 
 
