@@ -92,8 +92,7 @@ class DiagonalGaussian(Normal):
     def cost(self, value: Tensor) -> Tensor:
         """Minus the log-density of a value that is known to be finite, without a look at it."""
         distance = standardised(value - self.loc, self.log_variance)
-        constant = 0.5 * self.log_variance + _HALF_LOG_TWO_PI
-        return torch.addcmul(constant, distance, distance, value=0.5)
+        return 0.5 * (distance.square() + self.log_variance) + _HALF_LOG_TWO_PI
 
     def entropy(self) -> Tensor:
         return 0.5 + _HALF_LOG_TWO_PI + 0.5 * self.log_variance
