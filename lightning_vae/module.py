@@ -21,6 +21,7 @@ from lightning_vae.evaluation import evaluating, seeded
 from lightning_vae.hyperparameters import built_by_cli, save_plain_hyperparameters
 from lightning_vae.latents import Latent, RunningRate, VAEOutput
 from lightning_vae.likelihoods import distortion, expectation
+from lightning_vae.likelihoods.nll import finite_extremes
 from lightning_vae.objectives import ELBO, Objective
 from lightning_vae.optimizers import (
     LRSchedulerCallable,
@@ -281,7 +282,11 @@ class VAEModule(LightningModule):
     def _pass(self, batch: Any, **kwargs: Any) -> VAEOutput:
         x = self._acceptable(self.inputs(batch))
         context = self._here({**self.context(batch), **self.objective.context(x)})
-        output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
+        try:
+            output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
+        except (ValueError, RuntimeError):
+            finite_extremes(x)  # a posterior that validates would blame its own parameters
+            raise
         return output
 
     # The objective runs eagerly: inductor reuses a stale float in clamp without a word.
