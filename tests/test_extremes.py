@@ -89,7 +89,10 @@ POSTERIORS = {
     "torch's normal": (lambda a, b: torchs.Normal(a, b.exp()), StandardNormal),
     "stable": (StableGaussian, StandardNormal),
     "exponential": (lambda a, b: Exponential(a), lambda d: Given(Exponential(0 * ones(d)))),
-    "Weibull": (Weibull, lambda d: Given(torchs.Gamma(ones(d), ones(d)))),
+    "Weibull": (
+        lambda a, b: Weibull(a, b.clamp(min=-2.3)),
+        lambda d: Given(torchs.Gamma(ones(d), ones(d))),
+    ),
     "uniform": (lambda a, b: Uniform(a, a + b.exp()), StandardNormal),
     "Laplace": (
         lambda a, b: torchs.Laplace(a, b.exp()),
@@ -126,19 +129,20 @@ LEAST = {"von Mises-Fisher": 2, "coupled": 2}
 
 
 class Encoder(nn.Module):
-    def __init__(self, posterior, latents):
+    def __init__(self, posterior, latents, unit=1.0):
         super().__init__()
+        self.unit = unit  # of x, so that counts are no greater than images
         self.linear, self.posterior = nn.Linear(math.prod(SHAPE), 2 * latents), posterior
 
     def forward(self, x):
-        a, b = self.linear(x.float().flatten(1) / 20).chunk(2, 1)
+        a, b = self.linear(x.float().flatten(1) / self.unit).chunk(2, 1)
         return self.posterior(a, b)
 
 
 def vae(posterior, head, latents, objective=None):
     make, prior = POSTERIORS[posterior]
     return VAEModule(
-        Encoder(make, latents),
+        Encoder(make, latents, unit=20.0),
         MLPDecoder(SHAPE, latents, (), likelihood=HEADS[head][0]()),
         prior(latents),
         objective or ELBO(),
