@@ -35,7 +35,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
         least: a sum in bfloat16 keeps three digits.
 
     Raises:
-        ValueError: if prior and posterior have different shapes.
+        ValueError: if prior and posterior have different shapes, or z is no draw of this posterior.
         TypeError: if p is the prior's module rather than the distribution that it returns.
 
     Source: Kullback & Leibler 1951; Kingma & Welling 2014, appendix B.
@@ -50,6 +50,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
         raise TypeError(
             f"p is the module {p}, not a distribution; call it: {type(p).__name__}(...)()."
         )
+    _refuse_other_draw(q, z)
     if batch_dims is None:
         batch_dims = 1 + z.dim() - _dims(q, z)
     # Its own batch, or that of draws which the posterior itself is over.
@@ -63,12 +64,23 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
     return _in_shape_of(z, rate, batch_dims)
 
 
+def _shape(q: Distribution) -> Size:
+    """The shape of one draw; empty where a distribution states none."""
+    return Size(getattr(q, "batch_shape", ())) + Size(getattr(q, "event_shape", ()))
+
+
 def _dims(q: Distribution, z: Tensor) -> int:
     """How many dimensions one batch of z has; a distribution without shapes is given one batch."""
-    try:
-        return len(q.batch_shape) + len(q.event_shape) or z.dim()
-    except AttributeError:
-        return z.dim()
+    return len(_shape(q)) or z.dim()
+
+
+def _refuse_other_draw(q: Distribution, z: Tensor) -> None:
+    shape = _shape(q)
+    if z.shape[max(0, z.dim() - len(shape)) :] != shape:
+        raise ValueError(
+            f"z has shape {tuple(z.shape)} but the posterior's draws have shape {tuple(shape)}; "
+            f"write z = q.rsample()."
+        )
 
 
 def _unwrap(d: Distribution) -> Distribution:
@@ -122,14 +134,15 @@ def jensen_shannon(q: Distribution, p: Distribution, samples: int = 1) -> Tensor
 
     Args:
         q: A distribution.
-        p: Another of the same event shape, whose batch shape broadcasts against that of q.
+        p: Another of the same event shape. Its batch shape is that of q, or the last dimensions of
+            it: a prior's, of one example.
         samples: How many draws from each a Monte Carlo estimate averages.
 
     Returns:
-        Nats in the batch shape of both, at most log 2 on average.
+        Nats in the batch shape of q, at most log 2 on average.
 
     Raises:
-        ValueError: if event shapes differ, or ``samples`` is below 1.
+        ValueError: if shapes differ (nothing else is broadcast), or ``samples`` is below 1.
 
     Source: Lin 1991, equation 4.1 with equal weights.
 
@@ -144,8 +157,13 @@ def jensen_shannon(q: Distribution, p: Distribution, samples: int = 1) -> Tensor
         )
     if samples < 1:
         raise ValueError(f"samples must be 1 or more, got {samples}.")
-    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
-    q, p = q.expand(batch), p.expand(batch)
+    batch = q.batch_shape
+    if p.batch_shape != batch[len(batch) - len(p.batch_shape) :]:
+        raise ValueError(
+            f"q and p have batch shapes {tuple(batch)} and {tuple(p.batch_shape)}; give p that of "
+            f"q, or its last dimensions."
+        )
+    p = p.expand(batch)
     return 0.5 * (_kl_to_middle(q, p, samples) + _kl_to_middle(p, q, samples))
 
 

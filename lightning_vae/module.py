@@ -20,7 +20,8 @@ from lightning_vae.divergences import kl
 from lightning_vae.evaluation import evaluating, seeded
 from lightning_vae.hyperparameters import built_by_cli, save_plain_hyperparameters
 from lightning_vae.latents import Latent, RunningRate, VAEOutput
-from lightning_vae.likelihoods import distortion
+from lightning_vae.likelihoods import distortion, expectation
+from lightning_vae.likelihoods.nll import finite_extremes
 from lightning_vae.objectives import ELBO, Objective
 from lightning_vae.optimizers import (
     LRSchedulerCallable,
@@ -115,7 +116,7 @@ class VAEModule(LightningModule):
         """The posterior, prior, draw and rate of every group; a hierarchy overrides this."""
         encoded = posteriors.each(self.encode(x, **context))
         batch_dims = 1 if samples is None else 2
-        draws = [posteriors.draw(q, samples) for q in encoded]
+        draws = [posteriors.draw(q, samples, len(x)) for q in encoded]
         priors = self._priors([z.shape[batch_dims:] for z in draws], context)
         return tuple(
             Latent(q, p, z, kl(q, p, z, batch_dims))
@@ -181,16 +182,20 @@ class VAEModule(LightningModule):
     # ---- what a trained model is for ---------------------------------------------------------------
 
     def sample(self, n: int, **context: Any) -> Tensor:
-        """The means of p(x|z) at n draws z ~ p(z), on the module's device: [n, ...]."""
+        """The means of p(x|z) at n draws z ~ p(z), on the module's device: [n, ...].
+
+        Of counts these are expected counts, of tokens the likeliest ones: see ``expectation``. For
+        draws of x write ``vae.decode(vae.draw(n)).sample()``.
+        """
         with evaluating(self):
             context = self._here(context)
-            return self.decode(self.draw(n, **context), **context).mean
+            return expectation(self.decode(self.draw(n, **context), **context))
 
     def reconstruct(self, x: Tensor, **context: Any) -> Tensor:
         """The mean of p(x|z) at z the posterior mean: x's shape, the same at every call."""
         with evaluating(self):
             x, context = self._asked(x, context)
-            return self.decode(self._means(x, context), **context).mean
+            return expectation(self.decode(self._means(x, context), **context))
 
     def embed(self, x: Tensor, sample: bool = False, **context: Any) -> Latents:
         """The posterior mean of z given x, or a draw: [B, *factors], a tuple for several spaces.
@@ -277,7 +282,11 @@ class VAEModule(LightningModule):
     def _pass(self, batch: Any, **kwargs: Any) -> VAEOutput:
         x = self._acceptable(self.inputs(batch))
         context = self._here({**self.context(batch), **self.objective.context(x)})
-        output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
+        try:
+            output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
+        except (ValueError, RuntimeError):
+            finite_extremes(x)  # a posterior that validates would blame its own parameters
+            raise
         return output
 
     # The objective runs eagerly: inductor reuses a stale float in clamp without a word.

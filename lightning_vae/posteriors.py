@@ -37,23 +37,33 @@ def _kinds(encoded: Any) -> str:
     return f"a {type(encoded).__name__} of {', '.join(kinds)}"
 
 
-def draw(posterior: Distribution, samples: int | None = None) -> Tensor:
+def draw(
+    posterior: Distribution, samples: int | None = None, examples: int | None = None
+) -> Tensor:
     """A draw through which gradients flow: [B, *factors], or [K, B, *factors] for K samples.
 
     Raises:
         TypeError: if the posterior has no reparameterised draw.
+        ValueError: if it is over another number of examples than is said.
 
     >>> from torch.distributions import Normal
     >>> draw(Normal(torch.zeros(2, 3), 1.0), samples=5).shape
     torch.Size([5, 2, 3])
     """
     try:
-        return posterior.rsample(torch.Size() if samples is None else torch.Size([samples]))
+        z = posterior.rsample(torch.Size() if samples is None else torch.Size([samples]))
     except NotImplementedError:
         raise TypeError(
             f"posterior {type(posterior).__name__} has no rsample, so the encoder would get no "
             f"gradient; return a reparameterised distribution, such as DiagonalGaussian."
         ) from None
+    batch = z.shape if samples is None else z.shape[1:]
+    if examples is not None and batch[:1] != (examples,):
+        raise ValueError(
+            f"posterior {type(posterior).__name__} has draws of shape {tuple(batch)} for {examples} "
+            f"examples of x; make its first dimension {examples}."
+        )
+    return z
 
 
 def mean(posterior: Distribution) -> Tensor:

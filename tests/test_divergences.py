@@ -271,6 +271,15 @@ def test_a_batch_of_one_does_not_widen_to_its_prior():
             kl(q, prior, q.rsample())
 
 
+@pytest.mark.parametrize("q_batch", [1, B + 1])
+@pytest.mark.parametrize("family", [DiagonalGaussian, StudentT])
+def test_a_draw_of_another_posterior_is_refused(q_batch, family):
+    q = family(torch.ones(q_batch, d), torch.ones(q_batch, d))
+    for shape in ((B, d), (q_batch, 1), (d,), (5, B, d)):
+        with pytest.raises(ValueError, match=r"z has shape .* write z = q.rsample\(\)"):
+            kl(q, StandardGaussian((d,)), torch.zeros(shape))
+
+
 def test_the_remedy_names_an_image_of_latents_in_full():
     q = DiagonalGaussian(torch.zeros(B, 2, 5, 5), torch.zeros(B, 2, 5, 5))
     with pytest.raises(ValueError, match=r"write prior=StandardNormal\(\(2, 5, 5\)\)"):
@@ -376,6 +385,14 @@ def test_jensen_shannon_of_categories_is_exact(kind):
     close(jensen_shannon(q, p), truth)
     logits = LOC.clone().requires_grad_()
     assert gradcheck(lambda x: jensen_shannon(kind(logits=x), p), logits)
+
+
+@pytest.mark.parametrize("shape", [(1,), (B, 1), (1, d), (d, B), (2, B, d)])
+def test_jensen_shannon_broadcasts_nothing(shape):
+    q, p = Normal(torch.zeros(B, d), 1.0), Normal(torch.zeros(shape), 1.0)
+    with pytest.raises(ValueError, match=r"q and p have batch shapes \(4, 3\) and"):
+        jensen_shannon(q, p)
+    assert jensen_shannon(q, Normal(torch.zeros(d), 1.0)).shape == (B, d)
 
 
 def test_jensen_shannon_where_a_category_is_impossible():

@@ -7,6 +7,9 @@ from torch.distributions import Bernoulli as BinaryBernoulli
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lightning_vae.distributions.gaussian import broadcast
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
+
 __all__ = ["Bernoulli"]
 
 
@@ -22,8 +25,7 @@ class Bernoulli(BinaryBernoulli):
     Args:
         logits: :math:`\ell`, of any shape.
 
-    Raises:
-        ValueError: if ``validate_args`` is on and a value lies outside [0, 1].
+    Outside [0, 1] the log-density is −∞ (an error with ``validate_args=True``).
 
     >>> import torch
     >>> Bernoulli(torch.tensor([150.0, 0.0])).log_prob(torch.tensor([0.0, 0.5]))
@@ -40,7 +42,16 @@ class Bernoulli(BinaryBernoulli):
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "Bernoulli":
-        return Bernoulli(self.logits.expand(batch_shape), validate_args=self._validate_args)
+        return Bernoulli(self.logits.expand(batch_shape), validates_values(self))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        inside = in_support(self, value)
+        logits, value = broadcast(
+            self.logits, value.to(self.logits.dtype).masked_fill(~inside, 0.0)
+        )
+        return zero_outside(
+            inside, -binary_cross_entropy_with_logits(logits, value, reduction="none")
+        )
 
     def cross_entropy(self, value: Tensor) -> Tensor:
         """The negative log-probability, without the two negations of data that ``-log_prob`` is."""

@@ -6,6 +6,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
+
 __all__ = ["ContinuousBernoulli"]
 
 _SMALL = 0.1  # below it a series, for the closed forms are differences of great terms
@@ -20,13 +22,11 @@ class ContinuousBernoulli(Distribution):
     The logit η is the natural parameter. The mean is :math:`\tfrac12 + \tfrac12\left(
     \coth\tfrac\eta2 - \tfrac2\eta\right)`, not :math:`\sigma(\eta)`. Torch's class works from the
     probability: in float32 it errs by 0.6 nats at η = 30, where the normaliser has lost its
-    gradient, and takes the mean for ½ around η = 0.004.
+    gradient, and takes the mean for ½ around η = 0.004. Outside [0, 1] the log-density is −∞ (an
+    error with ``validate_args=True``).
 
     Args:
         logits: η, of any shape.
-
-    Raises:
-        ValueError: if ``validate_args`` is on and a value lies outside [0, 1].
 
     Source: Loaiza-Ganem & Cunningham 2019, "The continuous Bernoulli", section 3.
 
@@ -46,14 +46,15 @@ class ContinuousBernoulli(Distribution):
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "ContinuousBernoulli":
-        return ContinuousBernoulli(self.logits.expand(batch_shape), self._validate_args)
+        return ContinuousBernoulli(self.logits.expand(batch_shape), validates_values(self))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        inside = in_support(self, value)
+        value = value.masked_fill(~inside, 0.0)
         # |η|/2 is taken from both terms, for they would cancel at great logits.
         away = torch.where(self.logits < 0, value, 1 - value)
-        return -_size(self.logits) * away - _log_sinhc_excess(0.5 * self.logits)
+        log_density = -_size(self.logits) * away - _log_sinhc_excess(0.5 * self.logits)
+        return zero_outside(inside, log_density)
 
     @property
     def mean(self) -> Tensor:
@@ -68,8 +69,7 @@ class ContinuousBernoulli(Distribution):
         return self.logits.abs() * away + _log_sinhc_excess(0.5 * self.logits)
 
     def cdf(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        value = value.clamp(0, 1)
         # F(x; -η) = 1 - F(1 - x; η): for η >= 0 no exponential overflows.
         size, falling = self.logits.abs(), self.logits < 0
         x = torch.where(falling, 1 - value, value)

@@ -10,6 +10,7 @@ from torch.distributions import Categorical, Distribution, constraints
 from torch.nn.functional import logsigmoid
 
 from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
 
 __all__ = ["DiscretisedLogisticMixture"]
 
@@ -48,7 +49,8 @@ class DiscretisedLogisticMixture(Distribution):
     at any scale, so that the levels sum to one; the papers' code approximates it in the tails.
 
     ``mean`` is exact for the first colour of each group; for another it is taken at the means of
-    those before, which is exact but for what the edges cut off.
+    those before, which is exact but for what the edges cut off. Between the levels the
+    log-probability is −∞ (an error with ``validate_args=True``).
 
     Args:
         logits: Of the mixture, [B, G, \*pixels, K], for G groups of colours.
@@ -60,7 +62,7 @@ class DiscretisedLogisticMixture(Distribution):
         pixel_dims: How many dimensions are pixels; by default what B, G and K leave over.
 
     Raises:
-        ValueError: if the shapes do not fit; if ``validate_args`` is on and x is not on the levels.
+        ValueError: if the shapes do not fit.
 
     Source: Salimans et al. 2017 (PixelCNN++), section 2.1; Child 2021 (VDVAE).
 
@@ -113,7 +115,7 @@ class DiscretisedLogisticMixture(Distribution):
             expanded(self.coefficients, groups),
             self.levels,
             -2 - self._axis,
-            self._validate_args,
+            validates_values(self),
         )
 
     @property
@@ -121,8 +123,8 @@ class DiscretisedLogisticMixture(Distribution):
         return _Levels(self.levels)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        inside = in_support(self, value)
+        value = value.masked_fill(~inside, 0)
         given = [colour.unsqueeze(-1) for colour in self._colours(2 * at_least_float32(value) - 1)]
         scales = self.log_scale.unbind(self._axis)
         log_joint, before = self.logits.log_softmax(-1), torch.zeros_like(given[0][..., 0])
@@ -132,7 +134,7 @@ class DiscretisedLogisticMixture(Distribution):
             joint = log_joint.logsumexp(-1)
             conditional.append(joint - before)
             before = joint
-        return self._elements(conditional)
+        return zero_outside(inside, self._elements(conditional))
 
     @property
     def mean(self) -> Tensor:

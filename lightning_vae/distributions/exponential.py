@@ -64,7 +64,7 @@ class Exponential(ExponentialByRate):
         return times_exp(noise, -self.log_rate)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        inside = in_support(self, value)
+        inside = in_support(self, value) & (value != torch.inf)
         value = value.masked_fill(~inside, 0.0)
         return zero_outside(inside, self.log_rate - times_exp(value, self.log_rate))
 

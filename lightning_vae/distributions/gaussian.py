@@ -17,6 +17,7 @@ from torch.distributions.utils import broadcast_all
 
 from lightning_vae.distributions.exponentials import excess, times_exp
 from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.distributions.support import validates_values, zero_outside
 
 __all__ = ["DiagonalGaussian", "StandardGaussian"]
 
@@ -74,7 +75,7 @@ class DiagonalGaussian(Normal):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "DiagonalGaussian":
         loc, log_variance = self.loc.expand(batch_shape), self.log_variance.expand(batch_shape)
-        return DiagonalGaussian(loc, log_variance, validate_args=self._validate_args)
+        return DiagonalGaussian(loc, log_variance, validates_values(self))
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         noise = torch.randn(
@@ -83,10 +84,15 @@ class DiagonalGaussian(Normal):
         return torch.addcmul(self.loc, noise, self.scale)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
+        if validates_values(self):
             self._validate_sample(value)
+        inside = value.isfinite()
+        return zero_outside(inside, -self.cost(torch.where(inside, value, self.loc)))
+
+    def cost(self, value: Tensor) -> Tensor:
+        """Minus the log-density of a value that is known to be finite, without a look at it."""
         distance = standardised(value - self.loc, self.log_variance)
-        return -0.5 * (distance.square() + self.log_variance) - _HALF_LOG_TWO_PI
+        return 0.5 * (distance.square() + self.log_variance) + _HALF_LOG_TWO_PI
 
     def entropy(self) -> Tensor:
         return 0.5 + _HALF_LOG_TWO_PI + 0.5 * self.log_variance
@@ -120,10 +126,12 @@ class StandardGaussian(Normal):
         return StandardGaussian(self.loc.expand(batch_shape).shape, like=self.loc)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
+        if validates_values(self):
             self._validate_sample(value)
+        inside = value.isfinite()
         # A sum of these in bfloat16 keeps three digits, and a rate is the difference of two.
-        return -0.5 * at_least_float32(value).square() - _HALF_LOG_TWO_PI
+        square = at_least_float32(value - self.loc).masked_fill(~inside, 0.0).square()
+        return zero_outside(inside, -0.5 * square - _HALF_LOG_TWO_PI)
 
 
 def standardised(deviation: Tensor, log_variance: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch.distributions import Distribution, Gamma, constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import softplus
 
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
+
 __all__ = ["NegativeBinomial"]
 
 _LARGE = 10.0  # from here on Stirling's series, cut after four terms, is exact to 1e-12
@@ -24,14 +26,11 @@ class NegativeBinomial(Distribution):
     The mean is μ, the variance :math:`\mu + \mu^2/\theta`: θ is the *inverse* dispersion, and as it
     grows this becomes the Poisson distribution, in value and in gradient. Differences of log-gammas
     err there in float32: at θ = 10⁶ torch's class by 0.3 nats, its gradient by 0.4 where the truth
-    is zero.
+    is zero. Of what is no count the log-probability is −∞ (an error with ``validate_args=True``).
 
     Args:
         log_mean: log μ, of any shape.
         log_inverse_dispersion: log θ, broadcast against the mean.
-
-    Raises:
-        ValueError: if ``validate_args`` is on and a value is no count.
 
     Source: Lopez et al. 2018 (scVI), methods; Loader 2000 on keeping the digits.
 
@@ -61,7 +60,7 @@ class NegativeBinomial(Distribution):
         return NegativeBinomial(
             self.log_mean.expand(batch_shape),
             self.log_inverse_dispersion.expand(batch_shape),
-            validate_args=self._validate_args,
+            validates_values(self),
         )
 
     @property
@@ -73,12 +72,13 @@ class NegativeBinomial(Distribution):
         return self.mean + (2 * self.log_mean - self.log_inverse_dispersion).exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        inside = in_support(self, value)
+        value = value.masked_fill(~inside, 0)
         log_theta = self.log_inverse_dispersion.clamp(max=_POISSON)
         log_excess = softplus(self.log_mean - log_theta)  # log(1 + μ/θ)
         poisson = value * self.log_mean - (value + 1).lgamma()
-        return poisson + _log_rising(value, log_theta) - (log_theta.exp() + value) * log_excess
+        overdispersed = _log_rising(value, log_theta) - (log_theta.exp() + value) * log_excess
+        return zero_outside(inside, poisson + overdispersed)
 
     @torch.no_grad()
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:

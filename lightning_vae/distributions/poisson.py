@@ -6,6 +6,8 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions import Poisson as PoissonByRate
 
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
+
 __all__ = ["Poisson"]
 
 
@@ -14,13 +16,11 @@ class Poisson(PoissonByRate):
 
     .. math:: \log p(x) = x \ell - e^\ell - \log x!
 
-    By its logarithm, a rate too small for float32 has still a density and a gradient.
+    By its logarithm, a rate too small for float32 has still a density and a gradient. Of what is no
+    count the log-probability is −∞ (an error with ``validate_args=True``).
 
     Args:
         log_rate: :math:`\ell`, of any shape.
-
-    Raises:
-        ValueError: if ``validate_args`` is on and a value is no count.
 
     >>> import torch
     >>> Poisson(torch.tensor([0.0, -200.0])).log_prob(torch.tensor([0.0, 1.0]))
@@ -40,9 +40,9 @@ class Poisson(PoissonByRate):
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "Poisson":
-        return Poisson(self.log_rate.expand(batch_shape), validate_args=self._validate_args)
+        return Poisson(self.log_rate.expand(batch_shape), validates_values(self))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
-        return value * self.log_rate - self.rate - (value + 1).lgamma()
+        inside = in_support(self, value)
+        value = value.masked_fill(~inside, 0)
+        return zero_outside(inside, value * self.log_rate - self.rate - (value + 1).lgamma())

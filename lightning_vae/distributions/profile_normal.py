@@ -8,6 +8,8 @@ import torch
 from torch import Size, Tensor, distributed
 from torch.distributions import Normal
 
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
+
 __all__ = ["ProfileNormal"]
 
 
@@ -57,12 +59,11 @@ class ProfileNormal(Normal):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "ProfileNormal":
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
-        return ProfileNormal(loc, scale, self.floor, self.observe, self._validate_args)
+        return ProfileNormal(loc, scale, self.floor, self.observe, validates_values(self))
 
     def log_prob(self, value: Tensor, weight: Tensor | None = None) -> Tensor:
         """Elementwise; the weight w, in value's shape, is what each element counts in σ*."""
-        if self._validate_args:
-            self._validate_sample(value)
+        in_support(self, value)
         deviation = value - self.loc
         if weight is not None:  # nor great values nor a mean of nothing reach what does not count
             deviation = torch.where(weight > 0, deviation, torch.zeros_like(deviation))
@@ -71,7 +72,9 @@ class ProfileNormal(Normal):
         if self.observe is not None:
             self.observe(mean_square.detach())
         variance = mean_square.clamp(min=self.floor**2)
-        return -0.5 * (squares / variance + torch.log(2 * math.pi * variance))
+        log_density = -0.5 * (squares / variance + torch.log(2 * math.pi * variance))
+        # Where one element is infinitely far, so is every scale from every element.
+        return zero_outside(variance.isfinite(), log_density)
 
 
 def _mean_over_ranks(squares: Tensor, weight: Tensor | None) -> Tensor:

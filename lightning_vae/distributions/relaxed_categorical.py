@@ -68,5 +68,6 @@ class RelaxedCategorical(OneHotCategorical):
 
     def log_prob(self, value: Tensor) -> Tensor:
         inside = in_support(self, value)
+        value = value.masked_fill(~inside.unsqueeze(-1), 0.0)
         terms = value * log_softmax(self.logits, -1).masked_fill(value == 0, 0.0)
         return zero_outside(inside, terms.sum(-1))

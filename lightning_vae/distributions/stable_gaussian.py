@@ -9,6 +9,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
 from lightning_vae.distributions.gaussian import DiagonalGaussian
+from lightning_vae.distributions.support import validates_values
 
 __all__ = ["StableGaussian", "stable_log_variance"]
 
@@ -77,4 +78,4 @@ class StableGaussian(DiagonalGaussian):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "StableGaussian":
         loc, raw = self.loc.expand(batch_shape), self.raw_log_variance.expand(batch_shape)
-        return StableGaussian(loc, raw, self.floor, validate_args=self._validate_args)
+        return StableGaussian(loc, raw, self.floor, validates_values(self))

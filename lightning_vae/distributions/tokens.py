@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import Size, Tensor
 from torch.distributions import Categorical
+
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
 
 __all__ = ["Tokens"]
 
@@ -15,7 +18,8 @@ class Tokens(Categorical):
 
     Padding costs nothing and has no gradient. It keeps its share of the softmax, as everywhere in
     the literature, which training drives to none. An identifier has no mean: ``mean`` is the most
-    likely token.
+    likely token. Of what is no token the log-probability is −∞ (an error with
+    ``validate_args=True``).
 
     Args:
         logits: [B, T, V], one number for every word of the vocabulary.
@@ -47,12 +51,16 @@ class Tokens(Categorical):
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None
     ) -> "Tokens":
         logits = self.logits.expand(*batch_shape, self._num_events)
-        return Tokens(logits, self.padding, self._validate_args)
+        return Tokens(logits, self.padding, validates_values(self))
 
     @property
     def mean(self) -> Tensor:
         return self.mode
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_prob: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]
+        inside = in_support(self, value)
+        # A lookup beyond the vocabulary would end a whole CUDA context.
+        token = value.masked_fill(~inside, 0).long()
+        token, logits = torch.broadcast_tensors(token[..., None], self.logits)
+        log_prob = zero_outside(inside, logits.gather(-1, token[..., :1]).squeeze(-1))
         return log_prob if self.padding is None else log_prob.masked_fill(value == self.padding, 0)

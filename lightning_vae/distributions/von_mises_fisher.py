@@ -108,6 +108,7 @@ class VonMisesFisher(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         inside = in_support(self, value)
+        value = value.masked_fill(~inside.unsqueeze(-1), 0.0)
         # κ (μ·z - 1), without the difference of numbers near one.
         decline = 0.5 * self.concentration * (value - self.loc).square().sum(-1)
         return zero_outside(inside, -decline - self._bessel.log_series - log_area(self.dim))

@@ -27,8 +27,10 @@ class Weibull(Distribution):
     .. math:: \log q(z) = \log\tfrac{k}{\lambda} + (k - 1) \log\tfrac{z}{\lambda}
               - \left(\tfrac{z}{\lambda}\right)^{k}, \quad z \ge 0
 
-    Any two real numbers will do, so an encoder may give them as they are. Outside the support the
-    log-density is −∞ (an error with ``validate_args=True``); at zero it is the limit from above.
+    Any two real numbers will do, so an encoder may give them as they are; but the mean, and with it
+    the rate, grows as Γ(1 + 1/k) and is beyond float32 below k = 0.03: bound log k from below, by
+    ``clamp(min=-2.3)``. Outside the support the log-density is −∞ (an error with
+    ``validate_args=True``); at zero it is the limit from above.
 
     Args:
         log_scale: :math:`\log\lambda`, of any shape.
@@ -68,6 +70,14 @@ class Weibull(Distribution):
     @property
     def mean(self) -> Tensor:
         return self._log_mean.exp()
+
+    @property
+    def mode(self) -> Tensor:
+        # λ ((k - 1) / k)^{1/k}, and none below k = 1, where the density falls from zero on.
+        peaked = self.log_concentration > 0
+        k = torch.where(peaked, self.log_concentration, torch.ones_like(self.log_concentration))
+        log_mode = self.log_scale + torch.log(-torch.expm1(-k)) * (-k).exp()
+        return torch.where(peaked, log_mode.exp(), torch.zeros_like(log_mode))
 
     @property
     def variance(self) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from lightning_vae.distributions.profile_normal import ProfileNormal
+from lightning_vae.distributions.support import validates_values
 
 __all__ = ["Weighted"]
 
@@ -75,7 +76,7 @@ class Weighted(Distribution):
     ) -> "Weighted":
         base: Any = self.base_dist
         return Weighted(
-            base.expand(batch_shape), self.weight.expand(batch_shape), self._validate_args
+            base.expand(batch_shape), self.weight.expand(batch_shape), validates_values(self)
         )
 
     @property

@@ -7,6 +7,8 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
+from lightning_vae.distributions.support import in_support, validates_values, zero_outside
+
 __all__ = ["ZeroInflated"]
 
 
@@ -15,12 +17,14 @@ class ZeroInflated(Distribution):
 
     .. math:: p(x) = \pi\,[x = 0] + (1 - \pi)\, p_\text{base}(x), \quad \pi = \sigma(\ell)
 
+    Of what is no count the log-probability is −∞ (an error with ``validate_args=True``).
+
     Args:
         base: A distribution of counts, elementwise over its batch shape.
         logits: :math:`\ell`, in the base's batch shape.
 
     Raises:
-        ValueError: if the shapes differ; if ``validate_args`` is on and a value is no count.
+        ValueError: if the shapes differ.
 
     Source: Lopez et al. 2018 (scVI), methods.
 
@@ -49,7 +53,7 @@ class ZeroInflated(Distribution):
     ) -> "ZeroInflated":
         base: Any = self.base
         return ZeroInflated(
-            base.expand(batch_shape), self.logits.expand(batch_shape), self._validate_args
+            base.expand(batch_shape), self.logits.expand(batch_shape), validates_values(self)
         )
 
     @property
@@ -62,10 +66,11 @@ class ZeroInflated(Distribution):
         return (1 - dropped) * (self.base.variance + dropped * self.base.mean.square())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
+        inside = in_support(self, value)
+        value = value.masked_fill(~inside, 0)
         counted = logsigmoid(-self.logits) + self.base.log_prob(value)
-        return torch.where(value == 0, torch.logaddexp(logsigmoid(self.logits), counted), counted)
+        inflated = torch.logaddexp(logsigmoid(self.logits), counted)
+        return zero_outside(inside, torch.where(value == 0, inflated, counted))
 
     @torch.no_grad()
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:

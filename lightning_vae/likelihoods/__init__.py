@@ -7,6 +7,7 @@ from lightning_vae.likelihoods.bernoulli import Bernoulli
 from lightning_vae.likelihoods.categorical import Categorical
 from lightning_vae.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from lightning_vae.likelihoods.discretised_logistic_mixture import DiscretisedLogisticMixture
+from lightning_vae.likelihoods.expectation import expectation
 from lightning_vae.likelihoods.floors import at_floor
 from lightning_vae.likelihoods.gaussian import Gaussian
 from lightning_vae.likelihoods.heteroscedastic_gaussian import HeteroscedasticGaussian
@@ -37,4 +38,5 @@ __all__ = [
     "ZeroInflatedNegativeBinomial",
     "at_floor",
     "distortion",
+    "expectation",
 ]

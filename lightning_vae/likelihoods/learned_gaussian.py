@@ -28,7 +28,7 @@ class LearnedGaussian(OneScale):
 
     >>> head = LearnedGaussian()
     >>> head(torch.zeros(1, 1)).log_prob(torch.zeros(1, 1))
-    tensor([[-0.9214]], grad_fn=<SubBackward0>)
+    tensor([[-0.9214]], grad_fn=<MaskedFillBackward0>)
     """
 
     def __init__(self, floor: float = 0.0025) -> None:

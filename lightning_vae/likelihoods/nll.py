@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
-from lightning_vae.distributions import Bernoulli
+from lightning_vae.distributions import Bernoulli, DiagonalGaussian
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.distributions.weighted import Weighted
 
-__all__ = ["distortion"]
+__all__ = ["distortion", "finite_extremes"]
 
 
 def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) -> Tensor:
@@ -52,6 +52,8 @@ def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) 
         _refuse_outside_support(x, likelihood)
     if isinstance(likelihood, Bernoulli):
         return _per_example(likelihood.cross_entropy(x))
+    if isinstance(likelihood, DiagonalGaussian):
+        return _per_example(likelihood.cost(x))
     return -_per_example(likelihood.log_prob(x))
 
 
@@ -64,13 +66,7 @@ def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
     if x.dtype in (torch.uint8, torch.bool):
         scaled = "x.float() / 255" if x.dtype == torch.uint8 else "x.float()"
         raise ValueError(f"x has dtype {x.dtype}, which no likelihood takes; write {scaled}.")
-    if not x.numel():
-        raise ValueError(f"x is empty: its shape is {tuple(x.shape)}.")
-    # The two extremes settle the common supports in one pass over x; NaN would be both of them.
-    low, high = (extreme.item() for extreme in torch.aminmax(x))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        kind = "NaN" if math.isnan(low) else "infinite"
-        raise ValueError(f"x has entries that are {kind}; replace or drop them.")
+    low, high = finite_extremes(x)
     while isinstance(likelihood, Independent | Weighted):
         likelihood = likelihood.base_dist
     support = _support(likelihood)
@@ -84,6 +80,24 @@ def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
             f"from {low:.4g} to {high:.4g}. Scale the data into the support, or choose a "
             f"likelihood that covers it, such as likelihoods.{other}."
         )
+
+
+def finite_extremes(x: Tensor) -> tuple[float, float]:
+    """The least and the greatest value of x, which settle the common supports in one pass.
+
+    Raises:
+        ValueError: if x is empty, or one of its values is NaN or infinite.
+
+    >>> finite_extremes(torch.tensor([0.5, -2.0]))
+    (-2.0, 0.5)
+    """
+    if not x.numel():
+        raise ValueError(f"x is empty: its shape is {tuple(x.shape)}.")
+    low, high = (float(extreme.item()) for extreme in torch.aminmax(x))  # NaN would be both
+    if not (math.isfinite(low) and math.isfinite(high)):
+        kind = "NaN" if math.isnan(low) else "infinite"
+        raise ValueError(f"x has entries that are {kind}; replace or drop them.")
+    return low, high
 
 
 def _support(likelihood: Distribution) -> Any:
