@@ -46,10 +46,10 @@ def test_it_trains_is_saved_and_loaded(fit_with, tmp_path, make):
 
 
 class SameNoise(Callback):
-    """The draws of an epoch are the same in every run."""
+    """The draws of a step are the same in every run."""
 
-    def on_train_epoch_start(self, trainer, *_):
-        torch.manual_seed(trainer.current_epoch)
+    def on_train_batch_start(self, trainer, *_):
+        torch.manual_seed(trainer.global_step)
 
 
 @every
