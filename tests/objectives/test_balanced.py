@@ -80,7 +80,8 @@ def test_draws_count_as_further_examples():
 
 
 @pytest.mark.parametrize("t", [0, 1, 9, 13, 14, 1500, 3000, 3009, 3010, 3011, 9999])
-def test_the_paper_s_warm_up_is_a_schedule(t, T=10_000):
+def test_the_paper_s_warm_up_is_a_schedule(t):
+    T = 10_000
     theirs = max(min((t - 1e-4 * T) / (0.3 * T), 1), 1e-4)
     ours = Piecewise([(0, 1e-4), (1.3e-4, 1e-4), (0.3001, 1)])  # unit="run"
     assert ours(t / T) == pytest.approx(theirs, rel=1e-9)
