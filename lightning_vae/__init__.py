@@ -6,6 +6,7 @@ from lightning_vae import (
     likelihoods,
     networks,
     objectives,
+    posteriors,
     priors,
     schedules,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "networks",
     "normalised_beta",
     "objectives",
+    "posteriors",
     "priors",
     "schedules",
 ]

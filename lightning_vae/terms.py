@@ -22,9 +22,11 @@ def terms(objective: Objective, output: VAEOutput, check: bool = True) -> dict[s
         check: Whether to look that the loss is finite, which reads it off the device.
 
     Raises:
-        ValueError: if it is not; the first term that is not is named.
+        ValueError: if it is not, and the first term that is not is named; or if a group of
+            latents has another batch than x.
         TypeError: if the objective returned something else.
     """
+    output.refuse_mismatch()
     parts = _checked(objective, objective(output))
     if check and not math.isfinite(parts["loss"].item()):
         raise ValueError(_not_finite(output, parts))

@@ -780,6 +780,7 @@ def test_every_objective_copies_with_its_coefficients(objective, remake):
 
 @pytest.mark.parametrize("objective", EXAMPLES.values(), ids=EXAMPLES)
 def test_no_objective_keeps_a_coefficient_in_its_state(objective):
+    objective = copy.deepcopy(objective)
     assert not set(objective.state_dict()) & set(objective.coefficients)
     assert objective.double().coefficients == objective.bfloat16().coefficients
 

@@ -149,6 +149,7 @@ class ImportanceWeighted(Objective):
                 f"the output holds {draws} draws of z an example for samples x bounds = "
                 f"{self.samples}; write vae(x, samples=vae.objective.samples)."
             )
+        output.refuse_mismatch()
         for latent in output.latents:
             q = latent.posterior
             if self.dreg and len(q.batch_shape) + len(q.event_shape) == latent.z.dim():

@@ -124,6 +124,7 @@ class MMD(Objective):
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         refuse_several_draws(output)
+        output.refuse_mismatch()
         discrepancies = [self._discrepancy(latent) for latent in output.latents]
         loss = output.distortion.mean()
         loss = loss + weighed("beta", self.beta, [rate.mean() for rate in output.rates])

@@ -135,6 +135,7 @@ class Regularised(Objective):
     def penalties(self, output: VAEOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """What β multiplies for every example, and its regularisers unweighted; [B] nats each."""
         refuse_several_draws(output)
+        output.refuse_mismatch()
         penalty = summed([self._floored(latent.rate) for latent in output.latents])
         terms = self._regularisers(output)
         weights = (

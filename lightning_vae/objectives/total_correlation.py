@@ -227,6 +227,7 @@ class TotalCorrelation(Objective):
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         refuse_several_draws(output)
+        output.refuse_mismatch()
         distortion = output.distortion.mean()
         mi, tc, kl = zip(*map(self._means, output.latents), strict=True)
         loss = distortion + weighed("alpha", self.alpha, mi)

@@ -8,6 +8,7 @@ import torch
 
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.objectives import Balanced, balance
+from lightning_vae.schedules import Piecewise
 from tests.objectives.outputs import latent, leaves, output, refuse_unlike_one
 
 ALPHA = (1.0, 1.0, 4.0, 4.0)
@@ -76,6 +77,14 @@ def test_draws_count_as_further_examples():
     group = latent(loc, s, torch.randn(5, 8, 3).double())
     terms = output(group, group, D=torch.zeros(5, 8).double())
     torch.testing.assert_close(Balanced(0.5)(terms)["loss"], 0.5 * terms.rate.mean())
+
+
+@pytest.mark.parametrize("t", [0, 1, 9, 13, 14, 1500, 3000, 3009, 3010, 3011, 9999])
+def test_the_paper_s_warm_up_is_a_schedule(t):
+    T = 10_000
+    theirs = max(min((t - 1e-4 * T) / (0.3 * T), 1), 1e-4)
+    ours = Piecewise([(0, 1e-4), (1.3e-4, 1e-4), (0.3001, 1)])  # unit="run"
+    assert ours(t / T) == pytest.approx(theirs, rel=1e-9)
 
 
 def test_two_ranks_are_one(tmp_path):

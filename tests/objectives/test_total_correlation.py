@@ -15,6 +15,7 @@ from lightning_vae.distributions import DiagonalGaussian, StandardGaussian
 from lightning_vae.latents import Latent
 from lightning_vae.objectives import TotalCorrelation, decompose
 from lightning_vae.objectives.total_correlation import stratified, weighted
+from lightning_vae.schedules import Linear
 from tests.objectives.outputs import latent, leaves, output, refuse_unlike_one
 
 
@@ -240,6 +241,13 @@ def test_tuples_apply_to_one_group_each():
     torch.testing.assert_close(both["total_correlation"], tc)
     with pytest.raises(ValueError, match=r"beta=\(1.0, 2.0, 3.0\) has 3 values for 2 groups"):
         TotalCorrelation(size=50, beta=(1, 2, 3))(output(*groups))
+
+
+@pytest.mark.parametrize("t", [0, 1, 3500, 6649, 6650, 7000, 9000])
+def test_the_authors_annealing_is_two_schedules(t):
+    """They anneal β, and weigh the dimension-wise KL by 1 - λ."""
+    assert Linear(0, 6, over=7000)(t) == pytest.approx(6 * min(1, t / 7000))
+    assert Linear(0.05, 1, over=6650)(t) == pytest.approx(1 - max(0, 0.95 - t / 7000))
 
 
 @pytest.mark.parametrize(
