@@ -70,8 +70,8 @@ class RateController(Controller):
 
     Without gains e is in units of a quarter of the rate or its set point, whichever is greater:
     that suits any set point. Gains are per nat, as in the papers. ControlVAE on text is
-    ``RateController(3.0, kp=0.01, ki=1e-4, log=False, minimum=0.0, maximum=1.0, average=1)``,
-    DynamicVAE ``RateController(20.0, kp=0.01, ki=0.005, log=False, minimum=0.1)`` from
+    ``RateController(3.0, kp=0.01, ki=1e-4, log_space=False, minimum=0.0, maximum=1.0, average=1)``,
+    DynamicVAE ``RateController(20.0, kp=0.01, ki=0.005, log_space=False, minimum=0.1)`` from
     ``ELBO(beta=50.0)``.
 
     Choose a set point by training at β = 1 and looking at the rate. It is reached if a β between
@@ -81,9 +81,9 @@ class RateController(Controller):
         set_point: C in nats, or a schedule of it.
         kp: The proportional gain; give both gains or neither.
         ki: The integral gain.
-        minimum: The least β; above 0 with log.
+        minimum: The least β; above 0 with log_space.
         maximum: The greatest β.
-        log: Control log β, so that equal errors change β by equal factors; or else β itself.
+        log_space: Control log β, so that equal errors change β by equal factors; or else β itself.
         average: Over how many of the last steps R is averaged.
         warmup: A schedule of β that comes first; control takes over at its last value.
         unit: What the times of set_point and warmup count: ``"epoch"``, ``"step"`` or ``"run"``.
@@ -111,7 +111,7 @@ class RateController(Controller):
         ki: float | None = None,
         minimum: float = 1e-3,
         maximum: float = 1e3,
-        log: bool = True,
+        log_space: bool = True,
         average: int = 5,
         warmup: Schedule | None = None,
         unit: Unit = "step",
@@ -125,16 +125,16 @@ class RateController(Controller):
             raise ValueError(f"give both gains or neither, got kp={kp} and ki={ki}.")
         if kp is not None and ki is not None and not (0 <= kp < math.inf and 0 < ki < math.inf):
             raise ValueError(f"gains must be positive and finite, got kp={kp} and ki={ki}.")
-        if log and minimum <= 0:
-            raise ValueError(f"log β needs minimum > 0, got {minimum}; or write log=False.")
+        if log_space and minimum <= 0:
+            raise ValueError(f"log β needs minimum > 0, got {minimum}; or write log_space=False.")
         if not isinstance(average, int) or average < 1:
             raise ValueError(f"average must be a whole number of at least 1, got {average!r}.")
-        self.kp, self.ki, self.log, self.average = kp, ki, log, average
+        self.kp, self.ki, self.log_space, self.average = kp, ki, log_space, average
         self._refuse_set_points(above=0.0 if kp is None else -math.inf)
 
     @override
     def begun(self, value: float) -> PI:
-        return PI(math.log(value) if self.log else value)
+        return PI(math.log(value) if self.log_space else value)
 
     @override
     def updated(self, state: PI, observed: float, set_point: float) -> PI:
@@ -150,7 +150,7 @@ class RateController(Controller):
         lower, upper = self._bounds
         if not lower < state.u < upper:  # exp(log x) may miss x by a rounding
             return self.minimum if state.u <= lower else self.maximum
-        return math.exp(state.u) if self.log else state.u
+        return math.exp(state.u) if self.log_space else state.u
 
     @property
     def _bounds(self) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from lightning_vae import schedules
 from lightning_vae.callbacks import GECO, REWO, MinimumRate, RateController, SoftFreeBits
 from lightning_vae.callbacks.control import Controller
 from tests.references import control
-from tests.test_linear_gaussian import D, NOISE, water_filling
+from tests.test_linear_gaussian import NOISE, D, water_filling
 
 RNG = np.random.default_rng(0)
 RATES = list(3 + 2 * np.sin(np.arange(400) / 20) + RNG.normal(0, 0.3, 400))
@@ -37,7 +37,7 @@ def numbers(controller: Controller, observations, set_points=None, start=1.0) ->
 def test_increments_are_control_vaes_sums_at_either_bound_too(lower, upper):
     set_points = [3.0] * 200 + [2.0] * 200
     ours = RateController(
-        3.0, kp=0.05, ki=0.004, log=False, minimum=lower, maximum=upper, average=1
+        3.0, kp=0.05, ki=0.004, log_space=False, minimum=lower, maximum=upper, average=1
     )
     theirs = control.control_vae(RATES, set_points, 0.05, 0.004, 1.0, lower, upper)
     assert numbers(ours, RATES, set_points) == pytest.approx(theirs, abs=1e-12)
@@ -70,7 +70,7 @@ def test_scaled_gains_make_the_unit_of_the_rate_immaterial():
 
 
 def test_any_finite_rate_is_survived():
-    for controller in (RateController(3.0), RateController(3.0, kp=1.0, ki=1.0, log=False)):
+    for controller in (RateController(3.0), RateController(3.0, kp=1.0, ki=1.0, log_space=False)):
         made = numbers(controller, [1e300, -1e300, 0.0, -5.0, 1e-300, 1e18])
         assert all(controller.minimum <= beta <= controller.maximum for beta in made)
 
@@ -102,7 +102,7 @@ def test_rewo_is_the_papers_update(start):
 
 
 def test_rewo_waits_until_the_constraint_is_met_for_the_first_time():
-    ours = REWO(3.0, nu=0.01, alpha=0.0)
+    ours = REWO(3.0, nu=0.01, alpha=0.0, limit=1.0)
     made = numbers(ours, [5.0, 4.0, 3.0, 2.0, 5.0], start=0.1)
     assert made[:3] == pytest.approx([0.1] * 3)
     assert made[3] > 0.1
@@ -138,7 +138,7 @@ def settle(controller: Controller, start: float, steps: int = 20_000) -> tuple[f
     return betas[-1], betas
 
 
-PAPER = {"kp": 0.01, "ki": 1e-3, "log": False, "average": 1}
+PAPER = {"kp": 0.01, "ki": 1e-3, "log_space": False, "average": 1}
 FIXED = {  # METHODS of the literature on one model: (controller, where it begins, where it ends)
     "rate 3": (RateController(3.0), 1.0, 0.6311),
     "rate 3 from far above": (RateController(3.0), 50.0, 0.6311),
@@ -146,7 +146,7 @@ FIXED = {  # METHODS of the literature on one model: (controller, where it begin
     "ControlVAE 1.5": (RateController(1.5, minimum=1.0, maximum=100.0, **PAPER), 1.0, 1.4715),
     "ControlVAE, infeasible": (RateController(1.5, minimum=0.0, maximum=1.0, **PAPER), 0.0, 1.0),
     "DynamicVAE 1.5": (
-        RateController(1.5, kp=0.01, ki=0.005, log=False, minimum=0.1),
+        RateController(1.5, kp=0.01, ki=0.005, log_space=False, minimum=0.1),
         5.0,
         1.4715,
     ),
@@ -222,9 +222,12 @@ def test_nor_does_one_that_is_infeasible_from_below():
         (lambda: RateController(-1.0), "set point must be finite and above 0, got -1"),
         (lambda: RateController(schedules.Linear(5, 0, over=9)), "above 0, got 0 of Linear"),
         (lambda: RateController("20"), "Schedule or a finite number"),
-        (lambda: RateController(20.0, kp=0.1), "give both gains or neither, got kp=0.1 and ki=None"),
+        (
+            lambda: RateController(20.0, kp=0.1),
+            "give both gains or neither, got kp=0.1 and ki=None",
+        ),
         (lambda: RateController(20.0, kp=0.1, ki=-1.0), "gains must be positive"),
-        (lambda: RateController(20.0, minimum=0.0), "log β needs minimum > 0.*log=False"),
+        (lambda: RateController(20.0, minimum=0.0), "log β needs minimum > 0.*log_space=False"),
         (lambda: RateController(20.0, minimum=2.0, maximum=1.0), "0 <= minimum < maximum"),
         (lambda: RateController(20.0, average=0), "average must be a whole number"),
         (lambda: RateController(20.0, warmup=0.5), r"warmup must be a Schedule.*got 0.5"),
