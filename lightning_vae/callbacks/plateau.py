@@ -15,6 +15,8 @@ class Plateau(Trigger):
     """A metric has not got better for several looks at it, as when the reconstruction is learnt.
 
     A schedule waits for it at its first value: ``Anneal(..., after=Plateau("val/distortion"))``.
+    What was seen is kept in the checkpoint. One saved in the step of a validation, but before it,
+    resumes without that look: Lightning does not make up for the validation.
 
     Args:
         monitor: The metric's key, such as ``"val/distortion"``.
