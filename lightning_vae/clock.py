@@ -7,11 +7,15 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
+from lightning_vae.objectives.ranks import mean_over_ranks
+
 __all__ = [
     "callbacks",
+    "closes_step",
     "ends",
     "expose",
     "logger_step",
+    "metric",
     "optimizer_steps",
     "run_length",
     "show",
@@ -106,10 +110,29 @@ def writes_now(trainer: Trainer) -> bool:
     return bool(trainer._logger_connector.should_update_logs) or trainer.is_last_batch
 
 
+def closes_step(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether this training batch is the last that is accumulated: the optimizer steps on it."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
+
+
 def writes_step(trainer: Trainer, batch_idx: int) -> bool:
-    """The same, once an optimizer step: on the last batch that is accumulated."""
-    closes = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
-    return closes and writes_now(trainer)
+    """Whether to write, once an optimizer step: on the last batch that is accumulated."""
+    return closes_step(trainer, batch_idx) and writes_now(trainer)
+
+
+def metric(trainer: Trainer, key: str, wanted_by: str) -> float:
+    """A logged metric, its mean over all ranks.
+
+    Raises:
+        ValueError: if there is none of that key, or it is not finite.
+    """
+    metrics = trainer.callback_metrics
+    if key not in metrics:
+        raise ValueError(f"{wanted_by} finds no metric {key!r}; logged so far: {sorted(metrics)}.")
+    value = mean_over_ranks(metrics[key].detach().float()).item()
+    if not math.isfinite(value):
+        raise ValueError(f"{wanted_by} finds {key}={value}, which is not finite.")
+    return value
 
 
 def write(trainer: Trainer, scalars: Mapping[str, float]) -> None:

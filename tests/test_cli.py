@@ -25,8 +25,9 @@ from tests.test_linear_gaussian import TABLE, within
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 BASES = {path.stem: path for path in CONFIGS.glob("*.yaml")}
-FRAGMENTS = {path.stem: path for path in (CONFIGS / "anneal").glob("*.yaml")}
-MOVE_BETA = {"linear", "cyclical", "sigmoid"}
+FRAGMENTS = {path.stem: path for path in CONFIGS.glob("*/*.yaml")}
+CONTROL = {"rate", "rate_steps", "geco", "minimum_rate", "soft_free_bits", "rewo"}
+MOVE_BETA = {"linear", "cyclical", "sigmoid", "plateau"} | CONTROL
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
 
@@ -62,7 +63,7 @@ def fit(*args: str | Path):
 
 def test_every_config_is_here():
     assert set(BASES) == {"sprites", "mnist", "linear_gaussian"}
-    assert set(FRAGMENTS) == {"linear", "cyclical", "sigmoid", "free_bits", "capacity"}
+    assert set(FRAGMENTS) == {"free_bits", "capacity"} | MOVE_BETA
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -21,6 +21,7 @@ from torch.distributions import Distribution
 
 import lightning_vae as lv
 from lightning_vae import (
+    callbacks,
     data,
     distributions,
     likelihoods,
@@ -154,6 +155,11 @@ ROWS: dict[type, Callable[[], Any]] = {
     lv.FreeBitsAnnealing: lambda: lv.FreeBitsAnnealing(0.25),
     lv.CapacityAnnealing: lambda: lv.CapacityAnnealing(lv.Linear(0, 25, over=5)),
     lv.CyclicalAnnealing: lambda: lv.CyclicalAnnealing(cycles=4),
+    callbacks.RateController: lambda: callbacks.RateController(20.0),
+    callbacks.GECO: lambda: callbacks.GECO(90.0, observe="mse"),
+    callbacks.REWO: lambda: callbacks.REWO(90.0, tau=3.0),
+    callbacks.MinimumRate: lambda: callbacks.MinimumRate(5.0),
+    callbacks.SoftFreeBits: lambda: callbacks.SoftFreeBits(5.0, slack=0.1),
     data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
     data.MNIST: lambda: data.MNIST("data"),
     data.FashionMNIST: lambda: data.FashionMNIST("data"),

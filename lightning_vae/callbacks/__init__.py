@@ -7,11 +7,28 @@ from lightning_vae.callbacks.annealing import (
     CyclicalAnnealing,
     FreeBitsAnnealing,
 )
+from lightning_vae.callbacks.control import Controller
+from lightning_vae.callbacks.geco import GECO
+from lightning_vae.callbacks.minimum_rate import MinimumRate
+from lightning_vae.callbacks.plateau import Plateau
+from lightning_vae.callbacks.rate_controller import RateController
+from lightning_vae.callbacks.rewo import REWO
+from lightning_vae.callbacks.soft_free_bits import SoftFreeBits
+from lightning_vae.callbacks.trigger import Seen, Trigger
 
 __all__ = [
+    "GECO",
+    "REWO",
     "Anneal",
     "BetaAnnealing",
     "CapacityAnnealing",
+    "Controller",
     "CyclicalAnnealing",
     "FreeBitsAnnealing",
+    "MinimumRate",
+    "Plateau",
+    "RateController",
+    "Seen",
+    "SoftFreeBits",
+    "Trigger",
 ]

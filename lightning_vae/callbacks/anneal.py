@@ -5,30 +5,28 @@ The value at a training step is a pure function of the trainer's counters,
 .. math:: \beta = s(t), \qquad t = \text{epoch},\ \text{optimizer steps, or their fraction of the run},
 
 so there is nothing to lose on resume. It is set before every batch and written to the loggers with
-the step whose loss it entered.
+the step whose loss it entered. A schedule that waits for a trigger counts t from where that was
+met, which the checkpoint remembers.
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.callbacks.lookahead import extent, times
-from lightning_vae.callbacks.printing import as_written
-from lightning_vae.callbacks.targets import Target, find
+from lightning_vae.callbacks.owner import Owner, Unit
+from lightning_vae.callbacks.trigger import Seen, Trigger, When
 from lightning_vae.schedules import Constant, Schedule, as_schedule
 
 __all__ = ["Anneal", "Unit"]
 
-Unit = Literal["epoch", "step", "run"]
-
-_LENGTHS = "lightning_vae_run_lengths"  # where a checkpoint keeps them, by target
+_STARTS = "lightning_vae_starts"  # where a checkpoint keeps what triggers saw, by target
 
 
-class Anneal(Callback):
+class Anneal(Owner):
     r"""Move a number of any LightningModule by a schedule.
 
     Args:
@@ -41,6 +39,8 @@ class Anneal(Callback):
         glide: With ``unit="epoch"``, let t move with every optimizer step within the epoch.
         name: What to log as ``schedule/<name>``; by default the target without ``objective.``.
         enabled: False leaves the target alone, as if the callback were not there.
+        after: A condition on a logged metric, such as ``Plateau("val/distortion")``: the schedule
+            stays at its first value until it is met, and counts t from the next batch on.
 
     Raises:
         ValueError: before the first batch, if the target does not exist or is not a number, has
@@ -56,8 +56,9 @@ class Anneal(Callback):
     Anneal('kl_weight', Linear(0, 1, over=1000), unit='step')
     """
 
-    length: int | None  # optimizer steps of the fit, for unit="run"
     _t: float | None  # the time last applied
+    _seen: Seen  # what the trigger saw so far
+    _origin: float | None  # t where the schedule began, if it waits for a trigger
 
     def __init__(
         self,
@@ -67,208 +68,112 @@ class Anneal(Callback):
         glide: bool = False,
         name: str | None = None,
         enabled: bool = True,
+        after: Trigger | None = None,
     ) -> None:
-        if not isinstance(target, str):
-            raise ValueError(
-                f"target must be a dotted path, such as 'objective.beta', got {target!r}."
-            )
-        if unit not in ("epoch", "step", "run"):
-            raise ValueError(f"unit must be 'epoch', 'step' or 'run', got {unit!r}.")
+        super().__init__(target, unit, name, enabled)
         if glide and unit != "epoch":
             raise ValueError(f"glide moves within epochs: drop it with unit={unit!r}.")
-        self.target, self.schedule = target, as_schedule(schedule)
-        self.unit, self.glide, self.name, self.enabled = unit, glide, name, enabled
-        self.key = f"schedule/{name or target.removeprefix('objective.')}"
-        self._found: Target | None = None
-        self._fits = True  # False while a checkpoint is only looked at
-        self._last_shown: tuple[int | None, float | None] = (None, None)  # step written, value
-        self._forget()
-
-    def __repr__(self) -> str:
-        return as_written(self)
+        if after is not None and not isinstance(after, Trigger):
+            raise ValueError(
+                f"after must be a Trigger, such as Plateau('val/distortion'), got {after!r}."
+            )
+        self.schedule, self.glide, self.after = as_schedule(schedule), glide, after
 
     def value(self, t: float) -> float:
-        """The value at time t, in the callback's unit."""
+        """The value at time t, in the callback's unit; with after, since that was met."""
         return float(self.schedule(t))
 
+    @override
     def time(self, trainer: Trainer, batch_idx: int = 0) -> float:
-        """What t is now, from the trainer's counters alone."""
-        if self.unit == "epoch":
-            done = clock.within_epoch(trainer, batch_idx) if self.glide else 0.0
-            return trainer.current_epoch + done
-        if self.unit == "step":
-            return float(clock.optimizer_steps(trainer))
-        if self.length is None:
-            raise RuntimeError(f"the length of the run in {self} is known from on_train_start on.")
-        return clock.optimizer_steps(trainer) / self.length
+        t = super().time(trainer, batch_idx)
+        return t + clock.within_epoch(trainer, batch_idx) if self.glide else t
 
     # ---- hooks -------------------------------------------------------------------------------------
 
     @override
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._fits = stage == "fit"
-        # A trainer that has done no step begins anew; what it resumes is loaded after this hook.
-        if self._fits and trainer.global_step == 0:
-            self._forget()
-
-    @override
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last_shown = (None, None)
-        if self.enabled:
-            self._found = find(pl_module, self.target)
-            self._refuse_rivals(trainer, pl_module)
-
-    @override
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.enabled:
-            self._settle_length(trainer)
-            self._look_ahead(trainer)
-            self._warn_of_monitors(trainer)
-            self._apply(trainer)
-
-    @override
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.enabled:
-            self._apply(trainer)
-
-    # Also before every batch: a resume in mid-epoch calls no on_train_epoch_start.
-    @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self.enabled:
-            self._apply(trainer, batch_idx)
+        if self.enabled and self._seen.met and self._origin is None:
+            self._origin = self.time(trainer, batch_idx)
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     @override
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self.enabled:
-            self._write(trainer)
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look(trainer, "validation")
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look(trainer, "epoch")
 
     @override
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # A killed run keeps what it logged up to its last checkpoint: event files wait 120 s.
-        for logger in trainer.loggers:
-            logger.save()
-        if self.length is not None:
-            checkpoint.setdefault(_LENGTHS, {})[self.target] = self.length
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if self.after is not None:
+            kept = {"seen": tuple(self._seen), "origin": self._origin}
+            checkpoint.setdefault(_STARTS, {})[self.target] = kept
 
     @override
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        # Lightning loads callbacks to validate and to test, too.
-        if self._fits:
-            self._forget()
-            if self.unit == "run":
-                self.length = checkpoint.get(_LENGTHS, {}).get(self.target)
-
-    @override
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._let_go()
-
-    @override
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        self._let_go()
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        kept = checkpoint.get(_STARTS, {}).get(self.target)
+        if self._fits and kept is not None:
+            self._seen, self._origin = Seen(*kept["seen"]), kept["origin"]
 
     # ---- private -----------------------------------------------------------------------------------
 
+    @property
+    @override
+    def moves(self) -> bool:
+        return not isinstance(self.schedule, Constant)
+
+    @override
     def _forget(self) -> None:
-        """What belongs to one run, and not to the next with the same callback."""
-        self.length = None
+        super()._forget()
         self._t = None
+        self._seen, self._origin = Seen(), None
 
-    def _let_go(self) -> None:
-        if self._found is not None:
-            self._found.forget_plan()
-            self._found = None
-
+    @override
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
         t = self.time(trainer, batch_idx)
-        self._give(t)
+        self._set(self.value, self._since_start(t))
         self._t = t
 
-    def _give(self, t: float) -> float:
-        """Set the target to its value at t; what is not legal leaves it as it was."""
-        assert self._found is not None
-        try:
-            value = self.value(t)
-            if not math.isfinite(value):
-                raise ValueError(f"it must be finite, got {value}.")
-            self._found.set(value)
-        except (ArithmeticError, TypeError, ValueError) as reason:
-            raise ValueError(
-                f"{self} gives {self.target} no legal value at t={t:.9g}: {reason}"
-            ) from reason
-        return value
+    def _since_start(self, t: float) -> float:
+        if self.after is None:
+            return t
+        return 0.0 if self._origin is None else t - self._origin
 
-    def _write(self, trainer: Trainer) -> None:
-        assert self._found is not None
-        value, step = self._found.get(), clock.logger_step(trainer)
-        last_step, last_value = self._last_shown
-        epoch_changed = self.unit == "epoch" and not self.glide and value != last_value
-        if step != last_step and (epoch_changed or clock.writes_now(trainer)):
-            clock.write(trainer, {self.key: value})
-            self._last_shown = (step, value)
-        elif value != last_value:
-            clock.expose(trainer, {self.key: value})
-            self._last_shown = (last_step, value)
+    def _look(self, trainer: Trainer, when: When) -> None:
+        """Show the trigger its metric, until it is met."""
+        after = self.after if self.enabled else None
+        fitting = self._found is not None and not trainer.sanity_checking
+        if fitting and after is not None and after.when == when and not self._seen.met:
+            self._seen = after.see(self._seen, clock.metric(trainer, after.monitor, str(after)))
 
-    def _refuse_rivals(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._found is not None
-        others = [c for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c is not self]
-        for other in (c for c in others if c.enabled):
-            if self._found.overlaps(find(pl_module, other.target)):
-                raise ValueError(
-                    f"two callbacks move {self.target!r}: {self} and {other}; keep one, or chain "
-                    f"their schedules: a >> b."
-                )
-            if other.key == self.key:
-                raise ValueError(
-                    f"two callbacks log {self.key!r}: {self} and {other}; give one another name: "
-                    f"Anneal(..., name='...')."
-                )
+    @override
+    def _end(self, trainer: Trainer, outputs: Any, batch_idx: int) -> None:
+        self._write(trainer, at_once=self.unit == "epoch" and not self.glide)
 
-    def _warn_of_monitors(self, trainer: Trainer) -> None:
-        """A loss that is weighed differently later compares with nothing."""
-        for callback in clock.callbacks(trainer):
-            monitor = str(getattr(callback, "monitor", None))
-            if monitor.endswith("/loss") and not isinstance(self.schedule, Constant):
-                rank_zero_warn(
-                    f"{type(callback).__name__} watches {monitor}, whose meaning changes while "
-                    f"{self.target} moves; watch val/elbo, with mode='max'."
-                )
-
-    def _settle_length(self, trainer: Trainer) -> None:
-        if self.unit == "run":
-            before, self.length = self.length, clock.run_length(trainer, self)
-            if before not in (None, self.length):
-                rank_zero_warn(
-                    f"{self} began in a run of {before} steps and goes on in one of "
-                    f"{self.length}: its fraction of the run, and so its value, jumps."
-                )
+    @override
+    def _begin(self, trainer: Trainer) -> None:
         if self.glide and not math.isfinite(trainer.num_training_batches):
             raise ValueError(
                 f"glide in {self} needs a known number of batches an epoch; write "
                 f"Trainer(limit_train_batches=...), or unit='step'."
             )
+        self._look_ahead(trainer)
 
     def _look_ahead(self, trainer: Trainer) -> None:
         """Try the values of the whole fit: what is not legal is refused before any batch."""
         assert self._found is not None
         before = self._found.get()
         try:
-            values = [self._give(t) for t in self._times(trainer)]
+            values = [self._set(self.value, t) for t in self._times(trainer)]
         finally:
             self._found.set(before)
         self._found.plan(max(values))

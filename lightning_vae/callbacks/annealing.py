@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from lightning_vae.callbacks.anneal import Anneal, Unit
 from lightning_vae.callbacks.cycling import Event, begun, cycling
+from lightning_vae.callbacks.trigger import Trigger
 from lightning_vae.schedules import Cyclic, Linear, Schedule
 
 __all__ = [
@@ -29,8 +30,10 @@ class _CoefficientAnnealing(Anneal):
         unit: Unit = "epoch",
         glide: bool = False,
         enabled: bool = True,
+        after: Trigger | None = None,
     ) -> None:
-        super().__init__(f"objective.{self.coefficient}", schedule, unit, glide, enabled=enabled)
+        target = f"objective.{self.coefficient}"
+        super().__init__(target, schedule, unit, glide, enabled=enabled, after=after)
 
 
 class BetaAnnealing(_CoefficientAnnealing):
@@ -41,6 +44,7 @@ class BetaAnnealing(_CoefficientAnnealing):
         unit: What t counts: ``"epoch"``, ``"step"`` or ``"run"``; see :class:`Anneal`.
         glide: With ``unit="epoch"``, move with every optimizer step.
         enabled: False leaves β alone.
+        after: What to wait for, such as ``Plateau("val/distortion")``: see :class:`Anneal`.
 
     Source: Bowman et al. 2016, section 3.1; Sønderby et al. 2016, section 2.3.
 
