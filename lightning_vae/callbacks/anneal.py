@@ -102,6 +102,13 @@ class Anneal(Callback):
             raise RuntimeError(f"the length of the run in {self} is known from on_train_start on.")
         return clock.optimizer_steps(trainer) / self.length
 
+    def rises(self, trainer: Trainer) -> bool:
+        """Whether a value greater than the present one is still to come in this fit."""
+        if self._found is None or self._t is None:
+            return False
+        now = self._found.get()
+        return any(self.value(t) > now for t in self._times(trainer) if t > self._t)
+
     # ---- hooks -------------------------------------------------------------------------------------
 
     @override

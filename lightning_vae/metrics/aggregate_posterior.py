@@ -173,8 +173,8 @@ def _normal_marginal(z: Tensor, loc: Tensor, log_variance: Tensor, block: int) -
     if not (high - low) / step * _DENSE < len(z):
         return _mixture(z, loc, log_variance, block)
     points = math.ceil((high - low) / step) + 4
-    grid = low + step * (torch.arange(points, device=z.device) - 1)
-    at_grid = _mixture(grid.to(z.dtype), loc, log_variance, block)
+    grid = low + step * (torch.arange(points, dtype=z.dtype, device=z.device) - 1)
+    at_grid = _mixture(grid, loc, log_variance, block)
     return _cubic(at_grid, (z - low) / step + 1)
 
 

@@ -93,12 +93,14 @@ def log_marginal_likelihood(outputs: Iterable[VAEOutput]) -> Tensor:
     >>> log_marginal_likelihood(passes(vae, torch.rand(4, 8), samples=500)).shape
     torch.Size([4])
     """
-    total, draws = torch.tensor(-math.inf), 0
+    total: Tensor | None = None
+    draws = 0
     for output in outputs:
         weights = log_weights(output)
         bound = importance_bound(weights) + math.log(len(weights))
-        total, draws = torch.logaddexp(total.to(bound), bound), draws + len(weights)
-    if not draws:
+        total = bound if total is None else torch.logaddexp(total, bound)
+        draws += len(weights)
+    if total is None:
         raise ValueError("outputs is empty; write passes(vae, x, samples=500).")
     return total - math.log(draws)
 

@@ -67,7 +67,7 @@ def mutual_information(
         for q, z in zip(posteriors, draws, strict=True)
     ]
     terms = torch.stack(each).sum(0) - log_q
-    ceiling = torch.tensor(math.log(len(terms)))
+    ceiling = terms.new_tensor(math.log(len(terms)))
     return Information(terms.mean(), terms.std() / math.sqrt(len(terms)), ceiling)
 
 

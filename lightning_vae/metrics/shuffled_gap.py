@@ -84,7 +84,7 @@ class ShuffledGap(OutputMetric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(None, **kwargs)
-        self.add_state("total", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx="sum")
         self.add_state("examples", torch.tensor(0), dist_reduce_fx="sum")
 
     @override
