@@ -20,7 +20,16 @@ from torch import nn
 from torch.distributions import Distribution
 
 import lightning_vae as lv
-from lightning_vae import data, distributions, likelihoods, networks, objectives, priors
+from lightning_vae import (
+    callbacks,
+    data,
+    distributions,
+    likelihoods,
+    metrics,
+    networks,
+    objectives,
+    priors,
+)
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
@@ -144,6 +153,15 @@ ROWS: dict[type, Callable[[], Any]] = {
     lv.FreeBitsAnnealing: lambda: lv.FreeBitsAnnealing(0.25),
     lv.CapacityAnnealing: lambda: lv.CapacityAnnealing(lv.Linear(0, 25, over=5)),
     lv.CyclicalAnnealing: lambda: lv.CyclicalAnnealing(cycles=4),
+    callbacks.CollapseMonitor: lambda: callbacks.CollapseMonitor(action=callbacks.LowerBeta()),
+    callbacks.EvaluationReport: lambda: callbacks.EvaluationReport("results"),
+    metrics.ActiveUnits: lambda: metrics.ActiveUnits(of="rates"),
+    metrics.ELBODecomposition: lambda: metrics.ELBODecomposition(examples=10),
+    metrics.MarginalLikelihood: lambda: metrics.MarginalLikelihood(samples=5),
+    metrics.MutualInformation: metrics.MutualInformation,
+    metrics.RateSpectrum: metrics.RateSpectrum,
+    metrics.ShuffledGap: metrics.ShuffledGap,
+    metrics.VarianceSaturation: metrics.VarianceSaturation,
     data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
     data.MNIST: lambda: data.MNIST("data"),
     data.FashionMNIST: lambda: data.FashionMNIST("data"),

@@ -145,6 +145,7 @@ class CollapseMonitor(Callback):
         self.action, self.table = action, table
         self._metrics: dict[str, OutputMetric] | None = None
         self._left_out: set[str] = set()
+        self._latents = 0
         self._fits = True
         self._forget()
 
@@ -232,7 +233,7 @@ class CollapseMonitor(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._metrics is None:
             return
-        self.measures = _measured(self._metrics)
+        self.measures = _measured(self._metrics, self._latents)
         self.verdict = verdict(self.measures, *_rising(trainer))
         stage = "test" if trainer.testing else "val"
         scalars = {f"{stage}/{name}": value for name, value in self.measures.scalars.items()}
@@ -282,6 +283,7 @@ class CollapseMonitor(Callback):
     def _update(self, module: LightningModule, output: VAEOutput, batch_idx: int) -> None:
         if self._metrics is None:
             hierarchical = isinstance(module, VAEModule) and module._hierarchical
+            self._latents = _size(output)
             self._metrics = chosen_metrics(output, self.examples, hierarchical)
             if hasattr(module, "decode"):
                 self._metrics["gap"] = ShuffledGap()
@@ -339,6 +341,12 @@ class CollapseMonitor(Callback):
         rank_zero_info(f"the latents are collapsed: {action} {done}".rstrip())
 
 
+def _size(output: VAEOutput) -> int:
+    """How many latents an example has, in all groups."""
+    batch_dims = output.distortion.dim()
+    return sum(latent.z.shape[batch_dims:].numel() for latent in output.latents)
+
+
 def _checked(outputs: Any) -> VAEOutput:
     if not isinstance(outputs, VAEOutput):
         raise TypeError(
@@ -358,15 +366,15 @@ def _rising(trainer: Trainer) -> tuple[bool, bool]:
     return not all(limits), any(limits)
 
 
-def _measured(metrics: Mapping[str, OutputMetric]) -> Measures:
+def _measured(metrics: Mapping[str, OutputMetric], latents: int) -> Measures:
     found: dict[str, Any] = {name: metric.compute() for name, metric in metrics.items()}
-    spectrum: list[float] = found["spectrum"].tolist()
+    spectrum: list[float] = found["spectrum"].reshape(-1).tolist()
     information = _floats(found.get("information", {}))
     variance = _floats(found.get("variance", {}))
     likelihood = _floats(found.get("likelihood", {}))
     gap, active = found.get("gap"), found.get("active")
     return Measures(
-        latents=len(spectrum),
+        latents=latents,
         active_units=sum(rate > 0.1 for rate in spectrum) if active is None else int(active),
         rate=sum(spectrum),
         spectrum=tuple(spectrum),

@@ -4,12 +4,11 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import lightning
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
@@ -39,7 +38,7 @@ def provenance(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         "seed": None if seed is None else int(seed),
         "epoch": trainer.current_epoch,
         "step": trainer.global_step,
-        "versions": {"torch": str(torch.__version__), "lightning": str(lightning.__version__)},
+        "versions": {name: _version(name) for name in ("lightning-vae", "lightning", "torch")},
     }
 
 
@@ -144,6 +143,13 @@ class EvaluationReport(Callback):
         written(self.path(trainer), content)
 
 
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # run from its source
+        return None
+
+
 def _stage(trainer: Trainer) -> str:
     return "validate" if trainer.state.fn is None else trainer.state.fn.value
 
@@ -154,7 +160,8 @@ def _name(made: object) -> str:
 
 def _settings(data: object) -> dict[str, Any]:
     """The public attributes of a data module that are plain values."""
-    named = {k: v for k, v in vars(data).items() if not k.startswith("_")}
+    lightnings = vars(LightningDataModule())
+    named = {k: v for k, v in vars(data).items() if not k.startswith("_") and k not in lightnings}
     kept = {k: str(v) if isinstance(v, Path) else v for k, v in named.items()}
     plain = (bool, int, float, str)
     return {

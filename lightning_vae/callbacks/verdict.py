@@ -10,7 +10,7 @@ Kind = Literal["healthy", "collapsed", "partly dead", "unregularised"]
 NOTHING = 0.05  # nats of information, or of gap, that are none
 MOST = 0.9  # the share of latents from which on all are said to live
 APART = 1.0  # nats by which a latent's marginal may differ from the prior
-COSTS = 0.1  # nats of rate that are some
+COSTS = 0.5  # nats of rate that are some
 
 
 @dataclass(frozen=True)

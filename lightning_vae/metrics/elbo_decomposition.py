@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lightning_vae.metrics.aggregate_posterior import BLOCK, log_aggregate, log_marginals
 from lightning_vae.metrics.collected import Collected
+from lightning_vae.metrics.mutual_information import information_of
 from lightning_vae.objectives.densities import log_density
 from lightning_vae.objectives.total_correlation import Decomposition
 
@@ -59,9 +60,9 @@ def elbo_decomposition(
 class ELBODecomposition(Collected):
     r"""Index-code mutual information, total correlation and dimension-wise KL of the data set.
 
-    Its value is a dict of the three, in nats; they sum to the rate, as the draws have it. The
-    mutual information is at most log N, and what it falls short of above that appears in the total
-    correlation. Costs N² densities, and those of every latent, in blocks.
+    Its value is a dict of the three, in nats, which sum to the rate as the draws have it, and of
+    the mutual information's ``standard_error`` and ``ceiling``, log N: what it would be above that
+    appears in the total correlation. Costs N² densities, and those of every latent, in blocks.
 
     Args:
         examples: How many examples to keep in each process, the first; None is all.
@@ -78,7 +79,7 @@ class ELBODecomposition(Collected):
     >>> vae = VAEModule(MLPEncoder((8,), latent=2), MLPDecoder((8,), latent=2))
     >>> metric = ELBODecomposition(examples=1000)
     >>> metric.update(vae(torch.rand(64, 8)))
-    >>> list(metric.compute())
+    >>> list(metric.compute())[:3]
     ['mutual_information', 'total_correlation', 'dimension_wise_kl']
     """
 
@@ -92,4 +93,6 @@ class ELBODecomposition(Collected):
     @override
     def compute(self) -> dict[str, Tensor]:
         terms = elbo_decomposition(*self.collected())
-        return {name: term.mean() for name, term in terms._asdict().items()}
+        information = information_of(terms.mutual_information)
+        means = {name: term.mean() for name, term in terms._asdict().items()}
+        return {**means, **information._asdict()}

@@ -14,7 +14,7 @@ from lightning_vae.metrics.aggregate_posterior import BLOCK, log_aggregate
 from lightning_vae.metrics.collected import Collected
 from lightning_vae.objectives.densities import log_density
 
-__all__ = ["Information", "MutualInformation", "mutual_information"]
+__all__ = ["Information", "MutualInformation", "information_of", "mutual_information"]
 
 Entropy = Literal["exact", "drawn"]
 
@@ -66,7 +66,11 @@ def mutual_information(
         _expected_log(q, z) if entropy == "exact" else log_density(q, z)
         for q, z in zip(posteriors, draws, strict=True)
     ]
-    terms = torch.stack(each).sum(0) - log_q
+    return information_of(torch.stack(each).sum(0) - log_q)
+
+
+def information_of(terms: Tensor) -> Information:
+    """The estimate from every example's term, [N] nats."""
     ceiling = terms.new_tensor(math.log(len(terms)))
     return Information(terms.mean(), terms.std() / math.sqrt(len(terms)), ceiling)
 

@@ -22,9 +22,9 @@ class LinearVAE(VAEModule):
         super().__init__(prior=StandardNormal(len(eigenvalues)))
         left = (beta * noise / eigenvalues).clamp(max=1.0)
         self.noise, self.eigenvalues = noise, eigenvalues
-        self.up = directions * ((1 - left) / eigenvalues).sqrt()  # [D, d]
-        self.down = (directions * (eigenvalues * (1 - left)).sqrt()).T  # [d, D]
-        self.log_variance = left.log()
+        self.register_buffer("up", directions * ((1 - left) / eigenvalues).sqrt())  # [D, d]
+        self.register_buffer("down", (directions * (eigenvalues * (1 - left)).sqrt()).T)  # [d, D]
+        self.register_buffer("log_variance", left.log())
         self.true_rate = -0.5 * left.log().sum().item()
         self.active = int((left < 1).sum())
 
