@@ -162,7 +162,8 @@ class CollapseMonitor(Callback):
             raise RuntimeError("nothing has been measured yet; validate first.")
         console = Console(soft_wrap=True, highlight=False)
         console.print(table(self.measures))
-        console.print(f"[bold]{self.verdict.kind}[/bold]: {escape(self.verdict.advice)}")
+        kind = f"{self.verdict.kind}{', as planned' if self.verdict.planned else ''}"
+        console.print(f"[bold]{kind}[/bold]: {escape(self.verdict.advice)}")
 
     def report(self) -> dict[str, Any]:
         """The last measures and the verdict, for :class:`EvaluationReport`."""

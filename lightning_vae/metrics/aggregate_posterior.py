@@ -49,14 +49,14 @@ def log_aggregate(
     own = _own(posteriors, draws)
     scores = [_rows(q, z) for q, z in zip(posteriors, draws, strict=True)]
     widest = max([1, *(_width(q) for q in posteriors if _normal(q) is None)])
-    parts = []
+    log_q = torch.empty_like(own)  # small results kept between large blocks would part the memory
     for rows in _blocks(len(own), len(own) * widest, block):
         log_pairs = scores[0](rows)
         for score in scores[1:]:
             log_pairs = log_pairs + score(rows)
         log_pairs.diagonal(rows.start).copy_(own[rows])
-        parts.append(_log_mean_exp(log_pairs))
-    return torch.cat(parts)
+        log_q[rows] = _log_mean_exp(log_pairs)
+    return log_q
 
 
 def log_marginals(posterior: Distribution, z: Tensor, block: int = BLOCK) -> Tensor:
@@ -83,11 +83,10 @@ def log_marginals(posterior: Distribution, z: Tensor, block: int = BLOCK) -> Ten
         loc, log_variance = _parameters(normal)
         columns = zip(_flat(z).unbind(1), loc.unbind(1), log_variance.unbind(1), strict=True)
         return torch.stack([_normal_marginal(*column, block) for column in columns], 1)
-    parts = []
+    log_q = torch.empty_like(_flat(z))
     for rows in _blocks(len(z), z.numel(), block):
-        log_pairs = pairwise(posterior, z[rows])
-        parts.append(log_pairs.logsumexp(1) - math.log(len(z)))
-    return torch.cat(parts)
+        log_q[rows] = pairwise(posterior, z[rows]).logsumexp(1) - math.log(len(z))
+    return log_q
 
 
 def _blocks(n: int, row: int, block: int) -> Iterator[slice]:
@@ -182,11 +181,11 @@ def _mixture(points: Tensor, loc: Tensor, log_variance: Tensor, block: int) -> T
     """The log-density of the mixture of one-dimensional normals at every point."""
     scale = (-0.5 * log_variance).exp()
     constant = -0.5 * (log_variance + math.log(2 * math.pi))
-    parts = []
+    log_q = torch.empty_like(points)
     for rows in _blocks(len(points), len(loc), block):
         distance = (points[rows, None] - loc).mul_(scale)
-        parts.append(_log_mean_exp(distance.square_().mul_(-0.5).add_(constant)))
-    return torch.cat(parts)
+        log_q[rows] = _log_mean_exp(distance.square_().mul_(-0.5).add_(constant))
+    return log_q
 
 
 def _cubic(values: Tensor, places: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from lightning_vae.metrics import (
     ShuffledGap,
     VarianceSaturation,
     active_units,
+    aggregate_posterior,
     log_aggregate,
     log_marginals,
     mutual_information,
@@ -145,6 +146,9 @@ POSTERIORS = {
     "independent": lambda: Independent(Normal(torch.randn(200, 4), torch.rand(200, 4) + 0.1), 1),
     "an image of latents": lambda: DiagonalGaussian(torch.randn(200, 2, 3, 3), -torch.ones(1)),
     "narrow": lambda: DiagonalGaussian(torch.randn(200, 4), torch.full((200, 4), -14.0)),
+    "narrow, and close to others": lambda: DiagonalGaussian(
+        torch.randn(200, 1).sign() * 3 + 1e-3 * torch.randn(200, 1), torch.full((200, 1), -14.0)
+    ),
     "laplace": lambda: Laplace(torch.randn(200, 4), 0.3),
     "full covariance": lambda: MultivariateNormal(
         torch.randn(200, 4), torch.diag(torch.rand(4) + 0.1) + 0.05
@@ -163,6 +167,14 @@ def test_the_aggregate_is_the_direct_sum_in_blocks_of_any_size(family, block):
     if family != "full covariance":
         marginals = pairwise(q, z).logsumexp(1) - math.log(200)
         torch.testing.assert_close(log_marginals(q, z, block), marginals, atol=2e-4, rtol=1e-5)
+
+
+def test_where_there_is_no_float64_its_own_term_is_exact_still(monkeypatch):
+    monkeypatch.setattr(aggregate_posterior, "_product_dtype", lambda *_: torch.float32)
+    q = POSTERIORS["narrow"]()
+    z = q.rsample()
+    own = q.log_prob(z).sum(1) - math.log(200)  # no other comes near
+    torch.testing.assert_close(log_aggregate([q], [z]), own, atol=1e-5, rtol=1e-6)
 
 
 def test_a_grid_gives_the_marginals_that_the_direct_sum_does():
