@@ -264,13 +264,20 @@ class VAEModule(LightningModule):
     # Lightning works the signature out at every step; a stored one it reads.
     training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
 
+    # More than Lightning's types allow a step to return, and what it hands to callbacks as it is.
     @override
-    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("val", batch, batch_idx, dataloader_idx)
+    def validation_step(  # type: ignore[override]
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> VAEOutput:
+        output: VAEOutput = self._evaluate("val", batch, batch_idx, dataloader_idx)
+        return output
 
     @override
-    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate("test", batch, batch_idx, dataloader_idx)
+    def test_step(  # type: ignore[override]
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> VAEOutput:
+        output: VAEOutput = self._evaluate("test", batch, batch_idx, dataloader_idx)
+        return output
 
     @override
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
@@ -305,7 +312,7 @@ class VAEModule(LightningModule):
         return parts
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
+    def _evaluate(self, stage: str, batch: Any, batch_idx: int, dataloader_idx: int) -> VAEOutput:
         with self._seeded(batch_idx, dataloader_idx):
             output = self._pass(batch)
         getattr(self, f"{stage}_rate").update(output)
@@ -318,6 +325,7 @@ class VAEModule(LightningModule):
             headline, scalars.pop(headline), batch_size=examples, sync_dist=True, prog_bar=True
         )
         self.log_dict(scalars, batch_size=examples, sync_dist=True)
+        return output  # what callbacks measure, without a pass of their own
 
     @override
     def on_train_epoch_start(self) -> None:

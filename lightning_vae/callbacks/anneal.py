@@ -88,6 +88,13 @@ class Anneal(Owner):
         t = super().time(trainer, batch_idx)
         return t + clock.within_epoch(trainer, batch_idx) if self.glide else t
 
+    def rises(self, trainer: Trainer) -> bool:
+        """Whether a value greater than the present one is still to come in this fit."""
+        if self._found is None or self._t is None:
+            return False
+        now = self._found.get()
+        return any(self.value(t) > now for t in self._times(trainer) if t > self._t)
+
     # ---- hooks -------------------------------------------------------------------------------------
 
     @override

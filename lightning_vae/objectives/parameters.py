@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, MultivariateNormal
 
 __all__ = ["rebuilt"]
 
@@ -36,6 +36,8 @@ def rebuilt(posterior: Distribution, change: Callable[[Tensor], Tensor]) -> Dist
 def _names(posterior: Distribution) -> list[str]:
     # In an order that every process has: sets have one of their own, and ranks gather in turn.
     names = sorted(posterior.arg_constraints)
+    if isinstance(posterior, MultivariateNormal):  # it names three forms of one covariance
+        return ["loc", "scale_tril"]
     # Torch's discrete families name both and take one.
     both = "probs" in names and "logits" in names
     return [name for name in names if not (both and name == "probs")]
