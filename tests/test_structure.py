@@ -20,7 +20,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 import lightning_vae as lv
-from lightning_vae import data, distributions, likelihoods, networks, objectives, priors
+from lightning_vae import callbacks, data, distributions, likelihoods, networks, objectives, priors
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
@@ -50,7 +50,9 @@ LAYERS = [
     {"terms"},
     {"clock", "hyperparameters", "optimizers"},
     {"module"},
+    {"pictures"},
     {"callbacks", "metrics", "data"},
+    {"drawing"},
     {"cli"},
 ]
 
@@ -143,6 +145,14 @@ ROWS: dict[type, Callable[[], Any]] = {
     lv.FreeBitsAnnealing: lambda: lv.FreeBitsAnnealing(0.25),
     lv.CapacityAnnealing: lambda: lv.CapacityAnnealing(lv.Linear(0, 25, over=5)),
     lv.CyclicalAnnealing: lambda: lv.CyclicalAnnealing(cycles=4),
+    callbacks.Reconstructions: callbacks.Reconstructions,
+    callbacks.PriorSamples: lambda: callbacks.PriorSamples(temperature=0.7),
+    callbacks.LatentTraversal: lambda: callbacks.LatentTraversal(by="quantile"),
+    callbacks.CodeInterpolation: lambda: callbacks.CodeInterpolation([0.0, 0.0], [1.0, 2.0]),
+    callbacks.ImageInterpolation: lambda: callbacks.ImageInterpolation(path="slerp"),
+    callbacks.RateSpectrumFigure: callbacks.RateSpectrumFigure,
+    callbacks.LatentScatter: lambda: callbacks.LatentScatter(column=0),
+    callbacks.ScheduleOverlay: callbacks.ScheduleOverlay,
     data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
     data.MNIST: lambda: data.MNIST("data"),
     data.FashionMNIST: lambda: data.FashionMNIST("data"),
