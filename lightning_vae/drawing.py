@@ -57,7 +57,8 @@ def _parsed(command: str, args: list[str]) -> Namespace:
             parser.error(f"there is no {config} that says what data to draw; write --data=Sprites.")
         data = yaml.safe_load(config.read_text())["data"]
         given = parser.parse_args([*args, f"--data={json.dumps(data)}"])
-    return parser.instantiate(given)
+    instantiated: Namespace = parser.instantiate(given)
+    return instantiated
 
 
 def _parser(command: str) -> ArgumentParser:

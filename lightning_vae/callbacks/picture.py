@@ -173,7 +173,7 @@ class Picture(Callback, ABC):
         return not fits or (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _collects(self, trainer: Trainer) -> bool:
-        if self._held is not None and len(self._held) >= self.needs:
+        if self._held is not None and (self.data is not None or len(self._held) >= self.needs):
             return False
         first = self.on == "train" and not self._tried
         return trainer.is_global_zero and (first or self._due(trainer))

@@ -38,8 +38,8 @@ def slerp(start: Tensor, stop: Tensor, t: Tensor) -> Tensor:
 
     .. math:: \frac{\sin((1 - t)\,\Omega)}{\sin\Omega}\,a + \frac{\sin(t\,\Omega)}{\sin\Omega}\,b
 
-    Ω is the angle between a and b. Where they are parallel or opposite no circle is given, and the
-    path is straight.
+    Ω is the angle between a and b. Where they are parallel or opposite, or one is zero, no circle
+    is given, and the path is straight.
 
     Takes and returns what :func:`lerp` does.
 
@@ -55,8 +55,9 @@ def slerp(start: Tensor, stop: Tensor, t: Tensor) -> Tensor:
     first, second = ((part * angle).sin() / angle.sin() for part in (1 - t, t))
     along = first.unsqueeze(2) * a.unsqueeze(1) + second.unsqueeze(2) * b.unsqueeze(1)
     straight = lerp(a, b, t.flatten())
-    given = (angle > _PARALLEL) & (angle < torch.pi - _PARALLEL)
-    path = torch.where(given.unsqueeze(2), along, straight)
+    turns = (angle > _PARALLEL) & (angle < torch.pi - _PARALLEL)
+    turns &= a.any(1, keepdim=True) & b.any(1, keepdim=True)
+    path = torch.where(turns.unsqueeze(2), along, straight)
     return path.view(*path.shape[:2], *start.shape[1:])
 
 
