@@ -12,6 +12,7 @@ __all__ = [
     "ends",
     "expose",
     "exposed",
+    "last_step",
     "logger_step",
     "optimizer_steps",
     "rehearses",
@@ -30,6 +31,11 @@ def logger_step(trainer: Trainer) -> int:
     # Private, but what Lightning's own LearningRateMonitor reads; global_step counts every
     # optimizer, so it runs twice as fast under manual optimisation with two.
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def last_step(trainer: Trainer) -> int:
+    """The last step on that axis after an epoch, which is where Lightning logs its means."""
+    return max(logger_step(trainer) - 1, 0)
 
 
 def optimizer_steps(trainer: Trainer) -> int:

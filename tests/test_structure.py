@@ -151,7 +151,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     callbacks.CodeInterpolation: lambda: callbacks.CodeInterpolation([0.0, 0.0], [1.0, 2.0]),
     callbacks.ImageInterpolation: lambda: callbacks.ImageInterpolation(path="slerp"),
     callbacks.RateSpectrumFigure: callbacks.RateSpectrumFigure,
-    callbacks.LatentScatter: lambda: callbacks.LatentScatter(column=0),
+    callbacks.LatentScatter: lambda: callbacks.LatentScatter(column=1),
     callbacks.ScheduleOverlay: callbacks.ScheduleOverlay,
     data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
     data.MNIST: lambda: data.MNIST("data"),

@@ -27,7 +27,7 @@ class LatentScatter(Picture):
         space: Which latent space.
         labels: Where a batch has its labels: a place in a tuple, a key of a dict. A batch without
             is drawn in one colour.
-        column: Of labels with several columns, such as factors, which; None for those with one.
+        column: Of labels with several columns, such as Sprites' factors, which.
         options: What every :class:`Picture` takes.
 
     Raises:
@@ -47,7 +47,7 @@ class LatentScatter(Picture):
         latents: tuple[int, int] = (0, 1),
         space: int = 0,
         labels: int | str = 1,
-        column: int | None = None,
+        column: int = 0,
         **options: Unpack[PictureOptions],
     ) -> None:
         super().__init__(**options)
@@ -78,14 +78,13 @@ class LatentScatter(Picture):
         labels = _part(batch, self.labels)
         if not isinstance(labels, Tensor):
             return None
-        if labels.dim() == 1 and self.column is None:
-            return labels
-        if labels.dim() != 2 or self.column is None or not 0 <= self.column < labels.shape[1]:
+        columns = labels.unsqueeze(1) if labels.dim() == 1 else labels
+        if columns.dim() != 2 or not 0 <= self.column < columns.shape[1]:
             raise ValueError(
                 f"labels have shape {tuple(labels.shape)}, and column={self.column} is none of "
-                f"theirs; write column=0 for the first of several, None for a vector."
+                f"theirs; write column=0 for the first."
             )
-        return labels[:, self.column]
+        return columns[:, self.column]
 
 
 def _part(batch: Any, place: int | str) -> Any:

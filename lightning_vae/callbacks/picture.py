@@ -146,7 +146,7 @@ class Picture(Callback, ABC):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.on == "train":
-            self._show(trainer, pl_module)
+            self._show(trainer, pl_module, clock.last_step(trainer))
 
     @override
     def on_validation_batch_end(
@@ -164,7 +164,7 @@ class Picture(Callback, ABC):
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.on == "val":
-            self._show(trainer, pl_module)
+            self._show(trainer, pl_module, clock.logger_step(trainer))
 
     # ---- private -----------------------------------------------------------------------------------
 
@@ -195,22 +195,21 @@ class Picture(Callback, ABC):
         with evaluating(module), seeded(self.seed, module.device):
             return self.draw(module, self._held)
 
-    def _show(self, trainer: Trainer, module: LightningModule) -> None:
+    def _show(self, trainer: Trainer, module: LightningModule, step: int) -> None:
         if self._held is None:
             return
         if self._due(trainer):
             drawn = self._draw(module)
             if not clock.rehearses(trainer):
                 self.latest = drawn
-                self._publish(trainer, drawn)
+                self._publish(trainer, drawn, step)
         self._held = None
 
-    def _publish(self, trainer: Trainer, drawn: Drawn) -> None:
+    def _publish(self, trainer: Trainer, drawn: Drawn, step: int) -> None:
         folder = None if self.folder is None else Path(self.folder)
         # Not trainer.log_dir, which all ranks must ask for.
         roots = [getattr(logger, "log_dir", None) for logger in trainer.loggers]
         root = next((root for root in roots if root), trainer.default_root_dir)
-        step = clock.logger_step(trainer)
         publish(trainer.loggers, self.tag, drawn, step, folder, otherwise=Path(root))
 
 

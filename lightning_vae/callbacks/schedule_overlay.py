@@ -146,5 +146,5 @@ class ScheduleOverlay(Callback):
             return
         drawn = rendered(overlay(dict(sorted(self._curves.items()))))
         folder = None if self.folder is None else Path(self.folder)
-        step, otherwise = clock.logger_step(trainer), Path(trainer.default_root_dir)
+        step, otherwise = clock.last_step(trainer), Path(trainer.default_root_dir)
         publish(trainer.loggers, self.key, drawn, step, folder, otherwise)
