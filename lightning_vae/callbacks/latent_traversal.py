@@ -35,7 +35,8 @@ class LatentTraversal(Decoded):
         latents: Which walk, in this order; by default those that carry the most nats.
         most_active: How many, by default.
         origin: Where the others stay: ``"encoding"``, the posterior mean, or ``"zero"``.
-        same_image: Whether all rows begin at the first example; or row i at example i.
+        same_image: Whether all rows begin at one example; or row i at example i.
+        example: Which, counted from the first that is drawn.
         by: What the walk is even in: ``"value"``, or ``"quantile"`` of the prior.
         between: Where it begins and ends: by default from -2 to 2, or from the quantile of 0.025
             to that of 0.975. ``row_size`` is how many steps it has.
@@ -55,7 +56,6 @@ class LatentTraversal(Decoded):
     """
 
     shows = "traversal"
-    needs = _RANKED_BY
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class LatentTraversal(Decoded):
         most_active: int = 10,
         origin: Literal["encoding", "zero"] = "encoding",
         same_image: bool = True,
+        example: int = 0,
         by: Literal["value", "quantile"] = "value",
         between: tuple[float, float] | None = None,
         animated: bool = False,
@@ -78,6 +79,8 @@ class LatentTraversal(Decoded):
         if by == "quantile" and not all(0 < p < 1 for p in self._ends):
             raise ValueError(f"between must be probabilities inside (0, 1), got {between}.")
         self.animated, self.space = animated, space
+        self.example = at_least(0, "example", example)
+        self.needs = max(_RANKED_BY, self.example + 1)
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -104,7 +107,11 @@ class LatentTraversal(Decoded):
     ) -> Tensor:
         """[R, S, ...]: what the decoder makes of every row's every step."""
         rows = range(len(walked))
-        starts = examples.take([0 if self.same_image else i % len(examples) for i in rows])
+        if self.example >= len(examples):
+            raise ValueError(f"example={self.example} does not exist: there are {len(examples)}.")
+        starts = examples.take(
+            [self.example if self.same_image else i % len(examples) for i in rows]
+        )
         codes = self._codes(module, starts, walked)
         given = starts.repeated(self.row_size)
         decoded = self.decoded(module, [z.flatten(0, 1) for z in codes], given)

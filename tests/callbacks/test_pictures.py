@@ -115,6 +115,15 @@ def test_two_latents_of_one_image_walk_where_the_recorded_code_could_not():
         torch.testing.assert_close(images[row], expected)
 
 
+def test_the_example_that_walks_can_be_chosen():
+    x = torch.rand(5, 1, 2, 2)
+    picture = LatentTraversal([3], example=2, between=(0, 1), row_size=2)
+    images = walked(picture, Identity(), x).flatten(1)
+    assert images[:, :3].equal(x[2].flatten()[:3].expand(2, 3))
+    with pytest.raises(ValueError, match="example=5 does not exist: there are 5"):
+        LatentTraversal(example=5).render(Identity(), x)
+
+
 def test_reconstructions_are_those_recorded():
     params, x, result = recorded("walk-reconstruction")
     picture = Reconstructions(row_size=params["row_size"], value_range=WIDE)
