@@ -21,6 +21,11 @@ from lightning_vae.networks import ConvDecoder, ConvEncoder
 from tests.test_cli import BASES, CONFIGS, fit
 
 FRAGMENTS = {path.stem: path for path in (CONFIGS / "pictures").glob("*.yaml")}
+FAST = [
+    "--trainer.max_epochs=5",
+    "--trainer.limit_train_batches=1",
+    "--trainer.limit_val_batches=1",
+]
 SMALL = ["--data.train_size=64", "--data.val_size=48", "--data.batch_size=32"]
 
 
@@ -36,7 +41,7 @@ def test_every_fragment_is_here():
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 def test_every_fragment_appends_its_pictures_to_the_main_job(here, fragment):
-    cli = fit("-c", BASES["sprites"], "-c", FRAGMENTS[fragment], *SMALL, "--trainer.max_epochs=5")
+    cli = fit("-c", BASES["sprites"], "-c", FRAGMENTS[fragment], *SMALL, *FAST)
     read = EventAccumulator(cli.trainer.log_dir)
     read.Reload()
     added = yaml.safe_load(FRAGMENTS[fragment].read_text())["trainer"]["callbacks+"]

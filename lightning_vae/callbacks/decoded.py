@@ -28,9 +28,9 @@ class DecodedOptions(PictureOptions, total=False):
 
 
 class Decoded(Picture, ABC):
-    """A grid of images, or a table of sentences, that a decoder makes; one of your own overrides
-    ``values``.
+    """A grid of images, or a table of sentences, that a decoder makes.
 
+    One of your own overrides ``values``.
     A likelihood whose mean is no image is refused, with the shape it has. What is in a row of
     images is in a column of sentences.
 

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_vae import (
+    Anneal,
     BetaAnnealing,
     DiagonalGaussian,
     Latent,
@@ -603,6 +607,29 @@ def test_nothing_is_done_in_other_epochs_and_on_other_ranks(fit_with, monkeypatc
     assert calls([Reconstructions(on=on)]) == plain
 
 
+@pytest.mark.slow
+def test_of_two_ranks_the_first_draws_and_neither_trains_otherwise(tmp_path):
+    script, root = Path(__file__).parent / "two_ranks_draw.py", Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(
+        command,
+        check=False,
+        env=environment,
+        cwd=tmp_path,
+        timeout=300,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        without, drawn = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert without == drawn
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert len(names) == 3 * 4
+    assert sum(name.startswith("traversal-") for name in names) == 3
+
+
 def test_without_a_logger_there_is_a_folder(fit_with, tmp_path):
     pictures = [
         Reconstructions(row_size=4),
@@ -672,10 +699,6 @@ def test_it_is_drawn_on_validation_alone_too(fit_with, tmp_path):
 # ---- the schedules ------------------------------------------------------------------------------
 
 
-def beta(t: int) -> float:
-    return Linear(0, 1, over=6)(t)
-
-
 @pytest.mark.parametrize("first", [True, False], ids=["listed first", "listed last"])
 def test_the_overlay_holds_what_was_logged(fit_with, tmp_path, first):
     overlay, annealing = ScheduleOverlay(), BetaAnnealing(Linear(0, 1, over=6), unit="step")
@@ -693,6 +716,29 @@ def test_the_overlay_holds_what_was_logged(fit_with, tmp_path, first):
         assert set(kept) == set(logged), key
         assert list(kept.values()) == [pytest.approx(v) for v in logged.values()], key
     assert [e.step for e in read.Images("pictures/schedules")] == [2, 5, 8, 11]
+
+
+def test_the_overlay_works_with_a_module_that_is_not_ours(fit_with, tmp_path):
+    class Theirs(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.kl_weight = nn.Linear(4, 1), 1.0
+
+        def training_step(self, batch, batch_idx):
+            loss = self.layer(batch).square().mean()
+            self.log("train/rate", loss)
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    overlay = ScheduleOverlay()
+    callbacks = [overlay, Anneal("kl_weight", Linear(0, 1, over=4), unit="step")]
+    trainer = fit_with(max_epochs=1, callbacks=callbacks, log_every_n_steps=1)
+    trainer.fit(Theirs(), DataLoader(torch.rand(4, 4)))
+    assert overlay._curves["schedule/kl_weight"] == ([0, 1, 2, 3], [0, 0.25, 0.5, 0.75])
+    assert overlay._curves["train/rate"][0] == [0, 1, 2, 3]
+    assert (tmp_path / "pictures" / "schedules-000003.png").exists()
 
 
 def test_a_resumed_overlay_begins_at_the_beginning(fit_with, tmp_path):
