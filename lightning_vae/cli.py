@@ -1,10 +1,13 @@
 """The command line: LightningCLI over any LightningModule and LightningDataModule."""
 
+import sys
+
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningCLI
 from rich.console import Console
 
 import lightning_vae.data  # noqa: F401  short names work in configs once their modules are imported
+from lightning_vae.drawing import PICTURES, draw
 
 __all__ = ["VAECLI", "main", "run"]
 
@@ -39,10 +42,15 @@ def run(args: list[str] | None = None) -> VAECLI:
         subclass_mode_data=True,
         # A second run in the same folder writes its own configuration over the first's.
         save_config_kwargs={"overwrite": True},
+        parser_kwargs={"epilog": f"Pictures of a checkpoint: {', '.join(PICTURES)} (--help)."},
         args=args,
     )
 
 
 def main() -> None:
     """Run ``lightning-vae``."""
-    run()
+    command, *args = sys.argv[1:] or [""]
+    if command in PICTURES:
+        Console(soft_wrap=True).print(draw(command, args))
+    else:
+        run()

@@ -14,9 +14,12 @@ __all__ = [
     "closes_step",
     "ends",
     "expose",
+    "exposed",
+    "last_step",
     "logger_step",
     "metric",
     "optimizer_steps",
+    "rehearses",
     "run_length",
     "show",
     "steps_an_epoch",
@@ -34,6 +37,11 @@ def logger_step(trainer: Trainer) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
+def last_step(trainer: Trainer) -> int:
+    """The last step on that axis after an epoch, which is where Lightning logs its means."""
+    return max(logger_step(trainer) - 1, 0)
+
+
 def optimizer_steps(trainer: Trainer) -> int:
     """Optimizer steps done so far; batches under manual optimisation, however many step."""
     if trainer.lightning_module.automatic_optimization:
@@ -45,6 +53,11 @@ def callbacks(trainer: Trainer) -> list[Callback]:
     """The trainer's callbacks, which it sets without declaring."""
     attached: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return attached
+
+
+def rehearses(trainer: Trainer) -> bool:
+    """Whether nothing is meant to be kept: the sanity check, or ``fast_dev_run``."""
+    return bool(trainer.sanity_checking or trainer.fast_dev_run)  # type: ignore[attr-defined]
 
 
 def steps_an_epoch(trainer: Trainer) -> float:
@@ -151,6 +164,13 @@ def expose(trainer: Trainer, scalars: Mapping[str, float]) -> None:
     tensors: dict[str, Tensor] = {key: torch.tensor(value) for key, value in scalars.items()}
     # trainer.callback_metrics is this dictionary too, but works every metric out before it answers.
     trainer._logger_connector._callback_metrics.update(tensors)
+
+
+def exposed(trainer: Trainer) -> Mapping[str, Tensor]:
+    """What was put there, and what Lightning has put beside it so far."""
+    # Not trainer.callback_metrics, which works every metric out before it answers.
+    metrics: Mapping[str, Tensor] = trainer._logger_connector._callback_metrics
+    return metrics
 
 
 def show(trainer: Trainer, scalars: Mapping[str, float]) -> None:

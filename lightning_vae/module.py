@@ -179,6 +179,11 @@ class VAEModule(LightningModule):
         """What ``encode`` and ``decode`` get as keywords besides x: labels, covariates. Empty."""
         return {}
 
+    def unpack(self, batch: Any) -> tuple[Tensor, dict[str, Any]]:
+        """The x of a batch, and all that encode and decode are given besides."""
+        x = self._acceptable(self.inputs(batch))
+        return x, self._here({**self.context(batch), **self.objective.context(x)})
+
     # ---- what a trained model is for ---------------------------------------------------------------
 
     def sample(self, n: int, **context: Any) -> Tensor:
@@ -287,8 +292,7 @@ class VAEModule(LightningModule):
             return {"embedding": _mean_latents(output.latents), "elbo": output.elbo}
 
     def _pass(self, batch: Any, **kwargs: Any) -> VAEOutput:
-        x = self._acceptable(self.inputs(batch))
-        context = self._here({**self.context(batch), **self.objective.context(x)})
+        x, context = self.unpack(batch)
         try:
             output: VAEOutput = self(x, **{"samples": self.objective.samples, **kwargs}, **context)
         except (ValueError, RuntimeError):

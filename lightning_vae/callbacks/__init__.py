@@ -8,14 +8,24 @@ from lightning_vae.callbacks.annealing import (
     CyclicalAnnealing,
     FreeBitsAnnealing,
 )
+from lightning_vae.callbacks.code_interpolation import CodeInterpolation
 from lightning_vae.callbacks.collapse import CollapseMonitor
 from lightning_vae.callbacks.control import Controller
+from lightning_vae.callbacks.decoded import Decoded
 from lightning_vae.callbacks.geco import GECO
+from lightning_vae.callbacks.image_interpolation import ImageInterpolation
+from lightning_vae.callbacks.latent_scatter import LatentScatter
+from lightning_vae.callbacks.latent_traversal import LatentTraversal
 from lightning_vae.callbacks.minimum_rate import MinimumRate
+from lightning_vae.callbacks.picture import Picture
 from lightning_vae.callbacks.plateau import Plateau
+from lightning_vae.callbacks.prior_samples import PriorSamples
 from lightning_vae.callbacks.rate_controller import RateController
+from lightning_vae.callbacks.rate_spectrum import RateSpectrumFigure
+from lightning_vae.callbacks.reconstructions import Reconstructions
 from lightning_vae.callbacks.report import EvaluationReport
 from lightning_vae.callbacks.rewo import REWO
+from lightning_vae.callbacks.schedule_overlay import ScheduleOverlay
 from lightning_vae.callbacks.soft_free_bits import SoftFreeBits
 from lightning_vae.callbacks.trigger import Seen, Trigger
 
@@ -26,17 +36,27 @@ __all__ = [
     "Anneal",
     "BetaAnnealing",
     "CapacityAnnealing",
+    "CodeInterpolation",
     "CollapseMonitor",
     "Controller",
     "CyclicalAnnealing",
+    "Decoded",
     "EvaluationReport",
     "FreeBitsAnnealing",
+    "ImageInterpolation",
+    "LatentScatter",
+    "LatentTraversal",
     "LowerBeta",
     "MinimumRate",
+    "Picture",
     "Plateau",
+    "PriorSamples",
     "RaiseFloor",
     "RateController",
+    "RateSpectrumFigure",
+    "Reconstructions",
     "RestartCycle",
+    "ScheduleOverlay",
     "Seen",
     "SoftFreeBits",
     "Trigger",

@@ -10,7 +10,8 @@ __all__ = ["as_written"]
 def as_written(made: object) -> str:
     """The call that makes an object which keeps its arguments, without those at their defaults.
 
-    An argument that is not kept under its name is ``...``.
+    An argument that is not kept under its name is ``...``. Arguments that are handed on as
+    ``**options`` are those of the class above.
 
     >>> class Ramp:
     ...     def __init__(self, start, stop=1.0, shape=abs, over=None):
@@ -19,7 +20,7 @@ def as_written(made: object) -> str:
     'Ramp(0, shape=as_written, over=...)'
     """
     kept, arguments = vars(made), []
-    for name, parameter in inspect.signature(type(made)).parameters.items():
+    for name, parameter in _parameters(type(made)).items():
         if name not in kept:
             arguments.append(f"{name}=...")
         elif parameter.default is parameter.empty:
@@ -27,6 +28,15 @@ def as_written(made: object) -> str:
         elif kept[name] != parameter.default:
             arguments.append(f"{name}={_name_or_repr(kept[name])}")
     return f"{type(made).__name__}({', '.join(arguments)})"
+
+
+def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+    parameters = dict(inspect.signature(cls).parameters)
+    handed_on = [name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD]
+    for name in handed_on:
+        del parameters[name]
+        parameters.update(_parameters(cls.__mro__[1]))
+    return parameters
 
 
 def _name_or_repr(value: object) -> str:
