@@ -50,7 +50,8 @@ LAYERS = [
     {"terms"},
     {"clock", "hyperparameters", "optimizers"},
     {"module"},
-    {"callbacks", "metrics", "data"},
+    {"metrics", "data"},
+    {"callbacks"},
     {"cli"},
 ]
 

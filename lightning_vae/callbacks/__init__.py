@@ -7,11 +7,13 @@ from lightning_vae.callbacks.annealing import (
     CyclicalAnnealing,
     FreeBitsAnnealing,
 )
+from lightning_vae.callbacks.disentanglement import DisentanglementEvaluation
 
 __all__ = [
     "Anneal",
     "BetaAnnealing",
     "CapacityAnnealing",
     "CyclicalAnnealing",
+    "DisentanglementEvaluation",
     "FreeBitsAnnealing",
 ]
