@@ -20,7 +20,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 import lightning_vae as lv
-from lightning_vae import data, distributions, likelihoods, networks, objectives, priors
+from lightning_vae import data, distributions, likelihoods, metrics, networks, objectives, priors
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
@@ -144,6 +144,24 @@ ROWS: dict[type, Callable[[], Any]] = {
     lv.FreeBitsAnnealing: lambda: lv.FreeBitsAnnealing(0.25),
     lv.CapacityAnnealing: lambda: lv.CapacityAnnealing(lv.Linear(0, 25, over=5)),
     lv.CyclicalAnnealing: lambda: lv.CyclicalAnnealing(cycles=4),
+    lv.callbacks.DisentanglementEvaluation: lambda: lv.callbacks.DisentanglementEvaluation(
+        points=9
+    ),
+    metrics.BetaVAEScore: metrics.BetaVAEScore,
+    metrics.DCI: metrics.DCI,
+    metrics.Explicitness: metrics.Explicitness,
+    metrics.FactorVAEScore: metrics.FactorVAEScore,
+    metrics.FrechetDistance: lambda: metrics.FrechetDistance(nn.Flatten(), features=6),
+    metrics.GaussianTotalCorrelation: metrics.GaussianTotalCorrelation,
+    metrics.GaussianWassersteinCorrelation: metrics.GaussianWassersteinCorrelation,
+    metrics.IRS: metrics.IRS,
+    metrics.MIG: metrics.MIG,
+    metrics.Modularity: metrics.Modularity,
+    metrics.PosteriorMIG: metrics.PosteriorMIG,
+    metrics.PrecisionRecall: lambda: metrics.PrecisionRecall(nn.Flatten()),
+    metrics.ReconstructionQuality: metrics.ReconstructionQuality,
+    metrics.SAP: metrics.SAP,
+    metrics.UDR: metrics.UDR,
     data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
     data.MNIST: lambda: data.MNIST("data"),
     data.FashionMNIST: lambda: data.FashionMNIST("data"),

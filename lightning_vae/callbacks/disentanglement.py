@@ -1,7 +1,7 @@
 """DisentanglementEvaluation: what the latents mean, on data whose factors are known."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -194,29 +194,32 @@ class DisentanglementEvaluation(Callback):
             Console().print(table(self.scores))
 
     def _scores(self, module: Any, data: Factored) -> dict[str, float]:
-        for metric in self._named.values():
+        metrics = {name: metric.clone() for name, metric in self._named.items()}
+        for metric in metrics.values():
             metric.reset()
+            metric.distributed_available_fn = _alone  # other processes do not take part
         with seeded(self.seed, module.device), torch.no_grad():
             for x, factors in self._batches(data):
-                self._update(module, x, factors)
-        found = scores(self._named)
-        for metric in self._named.values():
-            metric.reset()  # and give the codes free
-        return found
+                _update(metrics.values(), module, x, factors)
+        return scores(metrics)
 
     def _batches(self, data: Factored) -> Iterator[tuple[Tensor, Tensor]]:
-        for factors in random_factors(data.factor_sizes, self.points, self.seed).split(
-            self.batch_size
-        ):
+        drawn = random_factors(data.factor_sizes, self.points, self.seed)
+        for factors in drawn.split(self.batch_size):
             yield data.render(factors), factors
 
-    def _update(self, module: Any, x: Tensor, factors: Tensor) -> None:
-        codes = _flat(module.embed(x)).cpu()
-        for metric in self._named.values():
-            if isinstance(metric, PosteriorMIG):
-                metric.update(_posterior(module, x), factors.to(module.device))
-            else:
-                metric.update(codes, factors)
+
+def _alone() -> bool:
+    return False
+
+
+def _update(metrics: Iterable[Metric], module: Any, x: Tensor, factors: Tensor) -> None:
+    codes = _flat(module.embed(x)).cpu()
+    for metric in metrics:
+        if isinstance(metric, PosteriorMIG):
+            metric.update(_posterior(module, x), factors.to(module.device))
+        else:
+            metric.update(codes, factors)
 
 
 def _data(trainer: Trainer) -> Any:

@@ -62,7 +62,8 @@ def boosted_trees(x: np.ndarray, classes: np.ndarray, seed: int = 0) -> Fitted:
 def binned_boosted_trees(x: np.ndarray, classes: np.ndarray, seed: int = 0) -> Fitted:
     """The same trees on 64 bins a feature, by second-order gains: many times as fast.
 
-    Their importances are close to those of `boosted_trees`, not equal: scores differ by some 0.02.
+    Their importances are close to those of `boosted_trees`, not equal: from thousands of codes,
+    scores differ by some 0.02.
 
     Args:
         x: Features, [N, D].
@@ -90,7 +91,8 @@ def _gains(model: Any, features: int) -> np.ndarray:
     trees = [tree.nodes for trees in model._predictors for tree in trees]
     nodes = np.concatenate(trees)
     nodes = nodes[nodes["is_leaf"] == 0]
-    gains: np.ndarray = np.bincount(nodes["feature_idx"], nodes["gain"], minlength=features)
+    gains = np.zeros(features)
+    np.add.at(gains, nodes["feature_idx"], nodes["gain"])
     gains /= max(gains.sum(), np.finfo(float).tiny)
     return gains
 
