@@ -10,7 +10,7 @@ from torch import Tensor
 
 __all__ = ["binned", "contingency", "entropy", "mutual_information"]
 
-_CELLS = 2**22  # how many indices a chunk of rows may have
+_CELLS = 2**19  # how many indices a chunk of rows may have
 
 
 def binned(codes: Tensor, bins: int = 20) -> Tensor:
@@ -52,11 +52,15 @@ def contingency(a: Tensor, b: Tensor) -> Tensor:
     """
     shape = (a.shape[1], b.shape[1], int(a.max()) + 1, int(b.max()) + 1)
     pairs, cells = shape[0] * shape[1], shape[2] * shape[3]
-    offset = cells * torch.arange(pairs, device=a.device).view(shape[:2])
+    # The number of a cell is a sum of what its row and its column say.
+    first = shape[3] * a.T.contiguous() + shape[1] * cells * torch.arange(shape[0]).to(a).unsqueeze(
+        1
+    )
+    second = b.T.contiguous() + cells * torch.arange(shape[1]).to(b).unsqueeze(1)
     counts = torch.zeros(pairs * cells, dtype=torch.int64, device=a.device)
     rows = max(1, _CELLS // pairs)
-    for part, other in zip(a.split(rows), b.split(rows), strict=True):
-        index = (part * shape[3]).unsqueeze(2) + (other.unsqueeze(1) + offset)
+    for part, other in zip(first.split(rows, 1), second.split(rows, 1), strict=True):
+        index = part.unsqueeze(1) + other
         counts += torch.bincount(index.flatten(), minlength=pairs * cells)
     return counts.view(shape)
 
