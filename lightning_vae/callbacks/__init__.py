@@ -12,6 +12,7 @@ from lightning_vae.callbacks.code_interpolation import CodeInterpolation
 from lightning_vae.callbacks.collapse import CollapseMonitor
 from lightning_vae.callbacks.control import Controller
 from lightning_vae.callbacks.decoded import Decoded
+from lightning_vae.callbacks.disentanglement import DisentanglementEvaluation
 from lightning_vae.callbacks.geco import GECO
 from lightning_vae.callbacks.image_interpolation import ImageInterpolation
 from lightning_vae.callbacks.latent_scatter import LatentScatter
@@ -41,6 +42,7 @@ __all__ = [
     "Controller",
     "CyclicalAnnealing",
     "Decoded",
+    "DisentanglementEvaluation",
     "EvaluationReport",
     "FreeBitsAnnealing",
     "ImageInterpolation",

@@ -2,8 +2,18 @@
 
 from lightning_vae.data.arrays import Arrays
 from lightning_vae.data.batches import Batches, Stored
+from lightning_vae.data.factored import Factored
 from lightning_vae.data.linear_gaussian import LinearGaussian
 from lightning_vae.data.mnist import MNIST, FashionMNIST
 from lightning_vae.data.sprites import Sprites
 
-__all__ = ["MNIST", "Arrays", "Batches", "FashionMNIST", "LinearGaussian", "Sprites", "Stored"]
+__all__ = [
+    "MNIST",
+    "Arrays",
+    "Batches",
+    "Factored",
+    "FashionMNIST",
+    "LinearGaussian",
+    "Sprites",
+    "Stored",
+]

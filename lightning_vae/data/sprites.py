@@ -249,6 +249,14 @@ class Sprites(LightningDataModule):
     def predict_dataloader(self) -> Batches[tuple[Tensor, Tensor]]:
         return self.test_dataloader()
 
+    def render(self, factors: Tensor) -> Tensor:
+        """Return the images of these classes, as batches have them; [n, 5] int64 -> [n, 1, 64, 64].
+
+        Raises:
+            ValueError: If the shape or a class is out of range.
+        """
+        return draw(factors).float().unsqueeze(1)
+
     def _drawn(self, start: int, size: int) -> Drawn:
         # Training comes last, so that its size does not change what is held out.
         rows = stream(self.seed, SPLIT).permutation(COUNT)[start : start + size]

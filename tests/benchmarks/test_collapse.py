@@ -1,6 +1,6 @@
 """N² densities in blocks, against the same sums written directly: ratios within one run.
 
-Run with ``pytest -s tests/benchmarks/test_metrics.py``; it prints what it asserts. "direct" is
+Run with ``pytest -s tests/benchmarks/test_collapse.py``; it prints what it asserts. "direct" is
 ``log_prob`` broadcast over all pairs, in blocks as well, or it would not fit into memory.
 """
 
