@@ -17,7 +17,17 @@ from typing_extensions import override
 
 from lightning_vae.data.split import Part, Sizes, SplitData
 
-__all__ = ["FACTORS", "SIZES", "Drawn", "Sprites", "draw", "factors_of", "index_of", "values_of"]
+__all__ = [
+    "FACTORS",
+    "SIZES",
+    "Drawn",
+    "Sprites",
+    "check_factors",
+    "draw",
+    "factors_of",
+    "index_of",
+    "values_of",
+]
 
 FACTORS = ("shape", "scale", "orientation", "x", "y")
 SIZES = (3, 6, 40, 32, 32)  # classes of each; shapes are square, ellipse, heart
@@ -78,7 +88,7 @@ def draw(factors: Tensor) -> Tensor:
         >>> draw(torch.tensor([[0, 0, 0, 16, 16]])).sum()
         tensor(81)
     """
-    _check_factors(factors)
+    check_factors(factors)
     x, y = np.moveaxis(_corners(factors.numpy()), -1, 0)
     image, row, column = _crossings(x, y)
     # Each crossing flips all pixels to its right, 64 at once in the bits of one integer. Sprites
@@ -90,7 +100,8 @@ def draw(factors: Tensor) -> Tensor:
     return torch.from_numpy(bits).view(-1, SIDE, SIDE)
 
 
-def _check_factors(factors: Tensor) -> None:
+def check_factors(factors: Tensor) -> None:
+    """Raise a ValueError unless these are classes, [n, 5] int64."""
     if factors.ndim != 2 or factors.shape[1] != len(SIZES) or factors.dtype != torch.int64:
         raise ValueError(
             f"factors must be [n, {len(SIZES)}] int64, got {list(factors.shape)} {factors.dtype}."
