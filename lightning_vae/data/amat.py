@@ -12,8 +12,6 @@ from lightning_vae.data.gzipped import opened
 
 __all__ = ["read_amat"]
 
-SPACE = np.frombuffer(b" \r\n", np.uint8)
-
 
 def read_amat(path: str | Path, columns: int) -> Tensor:
     """Return the zeros and ones in an amat file, gzipped (`.gz`) or not, [N, columns] bool.
@@ -33,7 +31,7 @@ def read_amat(path: str | Path, columns: int) -> Tensor:
     path = Path(path)
     try:
         with opened(path) as file:
-            return torch.from_numpy(_parsed(np.frombuffer(file.read(), np.uint8), columns))
+            return torch.from_numpy(_parsed(file.read(), columns))
     except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise ValueError(
             f"{path} is no amat file of {columns} zeros and ones a line, or is damaged ({error}): "
@@ -41,14 +39,13 @@ def read_amat(path: str | Path, columns: int) -> Tensor:
         ) from error
 
 
-def _parsed(text: np.ndarray, columns: int) -> np.ndarray:
-    # All digits are one byte long, so that a million numbers need no loop over words.
-    digits = text[~np.isin(text, SPACE)]
-    if not np.isin(digits, (ord("0"), ord("1"))).all():
+def _parsed(text: bytes, columns: int) -> np.ndarray:
+    # All numbers are one byte long, so that none of the millions is parsed by itself.
+    lines = [digits for line in text.splitlines() if (digits := line.translate(None, b" "))]
+    if (lengths := {len(digits) for digits in lines}) != {columns}:
+        raise ValueError(f"its lines have {sorted(lengths)} numbers")
+    digits = b"".join(lines)
+    if digits.translate(None, b"01"):
         raise ValueError("it has something other than 0 and 1")
-    line = (text == ord("\n")).cumsum()[~np.isin(text, SPACE)]
-    counts = np.bincount(line)
-    if not len(digits) or set(counts[counts > 0].tolist()) != {columns}:
-        raise ValueError(f"its lines have {sorted(set(counts.tolist()))} numbers")
-    bits: np.ndarray = (digits == ord("1")).reshape(-1, columns)
+    bits: np.ndarray = np.frombuffer(digits, np.uint8).reshape(-1, columns) == ord("1")
     return bits

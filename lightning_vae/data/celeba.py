@@ -66,7 +66,7 @@ def read_table(path: Path) -> Table:
     above = rows[: len(rows) - len(images)]
     try:
         values = torch.tensor([[int(number) for number in fields[1:]] for fields in images])
-        if values.ndim != 2 or rows[len(above) :] != images:
+        if not values.numel() or rows[len(above) :] != images:
             raise ValueError("there are no rows, or other lines between them")
     except ValueError as error:
         raise ValueError(f"{path} is no list of images and numbers ({error}).") from error

@@ -176,14 +176,14 @@ def test_the_centre_is_cut_out():
     assert framed([image], (7, 9), None)[0].equal(image)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (5, 9), (40, 30)])
+@pytest.mark.parametrize("size", [(8, 8), (20, 36), (40, 30)])
 def test_shapes_are_kept_in_shape(size):
     """A circle stays a circle: what is cut out has the shape of what it is resized to."""
     y, x = torch.meshgrid(torch.arange(90.0), torch.arange(60.0), indexing="ij")
     image = (((y - 44.5) ** 2 + (x - 29.5) ** 2).sqrt() < 20).float()[None]
     (out,) = framed([image], size, None)
     scale = min(90 / size[0], 60 / size[1])
-    assert out.sum() * scale**2 == pytest.approx(image.sum(), rel=0.05)
+    assert out.sum().item() * scale**2 == pytest.approx(image.sum().item(), rel=0.05)
     height, width = (out[0].amax(axis).gt(0.5).sum() for axis in (1, 0))
     assert abs(height - width) <= 1
 
