@@ -38,7 +38,7 @@ NEEDED: dict[str, tuple[Part, ...]] = {
 class Sizes:
     """How many examples each part has, chosen without replacement by a seed.
 
-    Each is a count, or a share of all where it is a float below 1.
+    Each is a count, or a share of all where it is below 1.
 
     Args:
         train: Examples to train on; None for all that are left.
@@ -60,7 +60,7 @@ class Sizes:
 
     def __post_init__(self) -> None:
         for name, size in (("train", self.train), ("val", self.val), ("test", self.test)):
-            if size is not None and not _is_size(size, at_least=name == "train"):
+            if size is not None and not _is_size(size, at_least=int(name == "train")):
                 raise ValueError(
                     f"{name}_size must be a count, an integer of at least {int(name == 'train')}, "
                     f"or a share of all, a float between 0 and 1, got {size!r}."
@@ -88,14 +88,15 @@ class Sizes:
         return torch.from_numpy(order[start : start + counts[part]].copy())
 
 
-def _is_size(size: float, at_least: bool) -> bool:
-    if isinstance(size, bool):
+def _is_size(size: float, at_least: int) -> bool:
+    if isinstance(size, bool) or not isinstance(size, int | float):
         return False
-    return size >= at_least if isinstance(size, int) else isinstance(size, float) and 0 < size < 1
+    # Whole floats too: a command line makes them of what it reads for `int | float`.
+    return 0 < size < 1 or (size >= at_least and size % 1 == 0)
 
 
 def _of(count: int, size: float) -> int:
-    return size if isinstance(size, int) else round(count * size)
+    return round(count * size) if 0 < size < 1 else int(size)
 
 
 class SplitData(LightningDataModule, ABC, Generic[T]):

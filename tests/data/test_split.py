@@ -48,12 +48,18 @@ def test_the_size_of_training_changes_nothing_held_out():
         ({"val": -1}, r"^val_size must be a count, an integer of at least 0, .* got -1\."),
         ({"val": True}, r"^val_size .* got True"),
         ({"test": 1.5}, r"^test_size .* a float between 0 and 1, got 1\.5"),
+        ({"test": float("nan")}, r"^test_size .* got nan"),
         ({"test": "10"}, r"^test_size .* got '10'"),
     ],
 )
 def test_wrong_size_is_named(sizes, message):
     with pytest.raises(ValueError, match=message):
         Sizes(**sizes)
+
+
+def test_a_whole_float_is_a_count():
+    """What a command line makes of `--data.val_size=1`."""
+    assert Sizes(val=1.0, test=0.0).counts(20) == {"train": 19, "val": 1, "test": 0}
 
 
 @pytest.mark.parametrize("sizes", [{"val": 20}, {"train": 18, "test": 3}, {"val": 0.99}])
