@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -35,7 +35,9 @@ __all__ = [
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 Loader: TypeAlias = Callable[[Path], Image.Image]
-Transform: TypeAlias = Callable[[Tensor], Tensor]
+# Tensor -> Tensor. Said to return a Tensor, a configuration could name no module: a class would have
+# to be a subclass of Tensor.
+Transform: TypeAlias = Callable[[Tensor], Any]
 Corrupt: TypeAlias = Literal["raise", "skip"]
 
 # What Pillow names but does not decode, and EPS, for which it runs Ghostscript.
@@ -266,7 +268,8 @@ class Images:
     ) -> Tensor:
         change = self.reading.target_transform
         if self.labels is not None:
-            return self.labels[index] if change is None else change(self.labels[index])
+            labels: Tensor = self.labels[index] if change is None else change(self.labels[index])
+            return labels
         if change is None and self.reading.transform is None:
             return x
         return self.reading.framed(paths, _each(change, decoded))
