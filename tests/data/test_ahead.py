@@ -89,8 +89,12 @@ def test_noise_does_not_depend_on_workers():
 
 def test_what_workers_draw_follows_the_seed():
     assert numbers(loader(2, Random())) == numbers(loader(2, Random()))
-    ahead = loader(1, Random())
-    assert numbers(ahead) != numbers(ahead)
+    ahead, other = loader(1, Random()), loader(1, Random())
+    first, second = numbers(ahead), numbers(ahead)
+    assert first != second
+    other.set_epoch(1)
+    assert numbers(other) == second, "of the epoch, not of how often it was asked"
+    assert numbers(Batches(Random(), 3, seed=5, workers=1)) != first
 
 
 def test_the_global_random_state_is_left_alone():

@@ -128,7 +128,7 @@ def test_an_archive_that_lies_about_its_size_is_refused(tmp_path):
         start = data.rindex(signature)
         data[start + offset : start + offset + 4] = struct.pack("<I", 100)
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"x\.zip (cannot be unpacked|unpacks to)"):
+    with pytest.raises(ValueError, match=r"x\.zip cannot be unpacked"):
         unpack(path, tmp_path / "out", LIMIT)
     assert left_behind(tmp_path) == ["x.zip"]
 

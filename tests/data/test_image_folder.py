@@ -151,11 +151,12 @@ def test_a_corrupt_file_is_named(folder, workers):
         list(make(folder, val_size=0, workers=workers).train_dataloader())
 
 
-def test_corrupt_files_are_skipped_with_a_count_if_asked(folder):
-    before = make(folder, val_size=5, target="label")
+@pytest.mark.parametrize("seed", range(4))
+def test_corrupt_files_are_skipped_with_a_count_if_asked(folder, seed):
+    before = make(folder, val_size=5, target="label", seed=seed)
     (folder / "cats" / "1.png").write_bytes(b"\x89PNG broken")
     (folder / "cats" / "2.png").write_bytes(b"")
-    data = make(folder, val_size=5, corrupt="skip", target="label")
+    data = make(folder, val_size=5, corrupt="skip", target="label", seed=seed)
     with pytest.warns(UserWarning, match=r" of \d images cannot be read and are left out") as seen:
         data.setup("fit")
     assert sum(int(str(warning.message).split()[0]) for warning in seen) == 2
