@@ -17,13 +17,25 @@ class _Indexable(Protocol[T_co]):
     def __getitem__(self, index: Tensor, /) -> T_co: ...
 
 
+class _Seeded(Generic[T]):
+    """A data set that answers (indices, seed): what it draws by torch is a function of the seed."""
+
+    def __init__(self, dataset: _Indexable[T]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, batch: tuple[Tensor, int]) -> T:
+        index, seed = batch
+        torch.manual_seed(seed)  # in the worker, which draws for nobody else
+        return self.dataset[index]
+
+
 class _Plan:
-    """A sampler that says which examples each batch has."""
+    """A sampler that says which examples each batch has, and its seed."""
 
     def __init__(self) -> None:
-        self.batches: Sequence[Tensor] = ()
+        self.batches: Sequence[tuple[Tensor, int]] = ()
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -46,7 +58,8 @@ class Ahead(Generic[T]):
 
     Example:
         >>> ahead = Ahead(torch.arange(5) * 2, workers=1)
-        >>> [batch.tolist() for batch in ahead([torch.tensor([4, 0]), torch.tensor([1])], seed=0)]
+        >>> plan = [(torch.tensor([4, 0]), 0), (torch.tensor([1]), 1)]
+        >>> [batch.tolist() for batch in ahead(plan)]
         [[8, 0], [2]]
     """
 
@@ -55,12 +68,11 @@ class Ahead(Generic[T]):
         self.workers = workers
         self._idle: DataLoader[T] | None = None
 
-    def __call__(self, batches: Sequence[Tensor], seed: int) -> Iterator[T]:
-        """Return the batches of these indices; what workers draw at random follows the seed."""
+    def __call__(self, batches: Sequence[tuple[Tensor, int]]) -> Iterator[T]:
+        """Return the batches of these indices, each gathered with a seed of its own."""
         # A second pass that begins before the first has ended has workers of its own.
         loader, self._idle = self._idle or self._start(), None
         loader.sampler.batches = batches  # type: ignore[attr-defined]
-        loader.generator.manual_seed(seed)
         try:
             yield from loader
         finally:
@@ -68,7 +80,7 @@ class Ahead(Generic[T]):
 
     def _start(self) -> DataLoader[T]:
         return DataLoader(
-            self.dataset,  # type: ignore[arg-type]
+            _Seeded(self.dataset),  # type: ignore[arg-type]
             batch_size=None,
             sampler=_Plan(),
             collate_fn=_as_it_is,

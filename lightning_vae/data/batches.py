@@ -157,7 +157,9 @@ class Batches(Generic[T]):
         noise: What is drawn anew for each batch, noise(batch, generator) -> batch; the generator is
             a function of (seed, epoch, rank, number of the batch).
         workers: Processes that gather batches ahead of time, where that is work, such as decoding
-            images; 0 gathers when asked. The order, the noise and the position do not depend on it.
+            images; 0 gathers when asked. The order, the noise and the position do not depend on it;
+            what the data set itself draws by torch, in a worker, is a function of (seed, epoch,
+            rank, number of the batch), as the noise is.
 
     Raises:
         ValueError: If batch_size < 1, seed < 0, workers < 0, the data set is empty, or `drop_last` leaves
@@ -210,10 +212,11 @@ class Batches(Generic[T]):
         batches = self._sizes(rank, world)
         return torch.split(own[: sum(batches)], batches)
 
-    def _gathered(self, indices: Sequence[Tensor], *key: int) -> Iterator[T]:
+    def _gathered(self, indices: Sequence[Tensor], first: int, *key: int) -> Iterator[T]:
         if self._ahead is None:
-            return (self.dataset[index] for index in indices)
-        return self._ahead(indices, int(stream(self.seed, AHEAD, *key).integers(2**63)))
+            return (self.dataset[index] for index in indices[first:])
+        seeds = stream(self.seed, AHEAD, *key).integers(2**63, size=len(indices)).tolist()
+        return self._ahead(list(zip(indices, seeds, strict=True))[first:])
 
     def _noisy(self, batch: T, *key: int) -> T:
         return batch if self.noise is None else self.noise(batch, stream(self.seed, NOISE, *key))
@@ -227,8 +230,8 @@ class Batches(Generic[T]):
         epoch, first = self._next
         self._next = (epoch + 1, 0)
         rank, world = _place()
-        indices = self._indices(epoch, rank, world)[first:]
-        for k, batch in enumerate(self._gathered(indices, epoch, rank), first):
+        indices = self._indices(epoch, rank, world)
+        for k, batch in enumerate(self._gathered(indices, first, epoch, rank), first):
             self._done = (epoch, k + 1)
             yield self._noisy(batch, epoch, rank, k)
 

@@ -64,8 +64,8 @@ class ImageFolder(SplitData[Pair]):
         target: "image" for batches (x, x), "label" for (x, y), whose classes are the folders
             directly below `root`, numbered by name.
         transform: What is done to each image, [C, H, W] float32 in [0, 1], before it is cut. What
-            it draws at random follows the seed, but starts over where a run is resumed in
-            mid-epoch.
+            it draws by torch in a worker follows the seed and repeats when a run is resumed; with
+            workers=0 it draws from torch's global generator.
         target_transform: What is done to the target: to each image as it was decoded, before it is
             cut, or to the labels of a batch, [B]. A target image without it is the image before
             `transform`, so that a transform that adds noise makes a denoising task.

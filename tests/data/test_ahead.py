@@ -95,6 +95,9 @@ def test_what_workers_draw_follows_the_seed():
     other.set_epoch(1)
     assert numbers(other) == second, "of the epoch, not of how often it was asked"
     assert numbers(Batches(Random(), 3, seed=5, workers=1)) != first
+    resumed = loader(2, Random())
+    resumed.load_state_dict({"epoch": 1, "batch": 4})
+    assert numbers(resumed) == second[4:]
 
 
 def test_the_global_random_state_is_left_alone():
