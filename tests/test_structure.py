@@ -203,6 +203,15 @@ ROWS: dict[type, Callable[[], Any]] = {
     data.FashionMNIST: lambda: data.FashionMNIST("data"),
     data.LinearGaussian: lambda: data.LinearGaussian(size=100),
     data.Sprites: lambda: data.Sprites(train_size=100, val_size=10, test_size=10),
+    data.DSprites: lambda: data.DSprites("data"),
+    data.CelebA: lambda: data.CelebA("data"),
+    data.CelebAHQ: lambda: data.CelebAHQ("data", as_npy=True),
+    data.ImageFolder: lambda: data.ImageFolder("data"),
+    data.BinarizedMNIST: lambda: data.BinarizedMNIST("data"),
+    data.Omniglot: lambda: data.Omniglot("data"),
+    data.FreyFaces: lambda: data.FreyFaces("data"),
+    data.Counts: lambda: data.Counts("cells.h5ad"),
+    data.PBMC3k: lambda: data.PBMC3k("data"),
 }
 KINDS = (lv.Schedule, Distribution, nn.Module, Callback, LightningDataModule)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_vae import clock
-from lightning_vae.callbacks.anneal import Anneal
 from lightning_vae.callbacks.annealing import CyclicalAnnealing
+from lightning_vae.callbacks.owner import Owner
 from lightning_vae.callbacks.targets import Target, find
 
 __all__ = ["Action", "LowerBeta", "RaiseFloor", "RestartCycle"]
@@ -135,7 +135,7 @@ def _cycles(trainer: Trainer) -> list[CyclicalAnnealing]:
 def _unowned(trainer: Trainer, module: LightningModule, path: str, action: Action) -> Target:
     target = find(module, path)
     attached = clock.callbacks(trainer)
-    for other in (c for c in attached if isinstance(c, Anneal) and c.enabled):
+    for other in (c for c in attached if isinstance(c, Owner) and c.enabled):
         if target.overlaps(find(module, other.target)):
             raise ValueError(
                 f"{action} would move {path!r}, but {other} owns it and sets it at every step; "

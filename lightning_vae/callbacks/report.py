@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_vae import checkpoints, clock
-from lightning_vae.callbacks.anneal import Anneal
+from lightning_vae.callbacks.owner import Owner
 from lightning_vae.callbacks.printing import as_written
 
 __all__ = ["EvaluationReport", "provenance", "written"]
@@ -28,7 +29,7 @@ def provenance(trainer: Trainer, module: LightningModule) -> dict[str, Any]:
     """
     data = trainer.datamodule  # type: ignore[attr-defined]
     seed = os.environ.get("PL_GLOBAL_SEED")
-    schedules = [c for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c.enabled]
+    schedules = [c for c in clock.callbacks(trainer) if isinstance(c, Owner) and c.enabled]
     return {
         "model": _name(module),
         "objective": repr(getattr(module, "objective", None)),
@@ -162,14 +163,22 @@ def _settings(data: object) -> dict[str, Any]:
     """The public attributes of a data module that are plain values."""
     lightnings = vars(LightningDataModule())
     named = {k: v for k, v in vars(data).items() if not k.startswith("_") and k not in lightnings}
-    kept = {k: str(v) if isinstance(v, Path) else v for k, v in named.items()}
-    plain = (bool, int, float, str)
-    return {
-        name: value
-        for name, value in kept.items()
-        if isinstance(value, plain)
-        or (isinstance(value, list | tuple) and all(isinstance(v, plain) for v in value))
-    }
+    said = {name: _said(value) for name, value in named.items()}
+    return {name: value for name, value in said.items() if _is_plain(value)}
+
+
+def _said(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _plain(value: Any) -> Any:

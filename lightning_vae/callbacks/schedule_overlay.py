@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_vae import clock
-from lightning_vae.callbacks.anneal import Anneal
+from lightning_vae.callbacks.owner import Owner
 from lightning_vae.callbacks.picture import at_least
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.pictures.figure import rendered
@@ -76,7 +76,7 @@ class ScheduleOverlay(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             scheduled = [
-                c.key for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c.enabled
+                c.key for c in clock.callbacks(trainer) if isinstance(c, Owner) and c.enabled
             ]
             charts = {
                 f"{stage}: {', '.join(self.terms)}": [

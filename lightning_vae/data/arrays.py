@@ -5,11 +5,11 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Batch, Batches, Stored, check_count, overfits
+from lightning_vae.data.batches import Batch, Stored
+from lightning_vae.data.split import Part, SplitData
 
 __all__ = ["Arrays", "as_batch", "as_tensor"]
 
@@ -97,7 +97,7 @@ def _describe(given: object) -> str:
     return type(given).__name__ + (f" of {dtype}" if dtype is not None else f" {given!r:.60}")
 
 
-class Arrays(LightningDataModule):
+class Arrays(SplitData[Batch]):
     """The user's own arrays, in batches x, or (x, y, ...) where a tuple of arrays is given.
 
     uint8 arrays of two or more dimensions are images and come out as float32 in [0, 1] (x / 255);
@@ -123,6 +123,8 @@ class Arrays(LightningDataModule):
         [torch.Size([2, 3]), torch.Size([2, 3]), torch.Size([1, 3])]
     """
 
+    argument = "{}"
+
     def __init__(
         self,
         train: Given,
@@ -132,51 +134,10 @@ class Arrays(LightningDataModule):
         drop_last: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        check_count("batch_size", batch_size, 1)
-        check_count("seed", seed, 0)
+        super().__init__(batch_size, drop_last, seed)
         self.given = {"train": train, "val": val, "test": test}
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-        self.seed = seed
-        self._stored: dict[str, Stored[Batch]] = {}
 
     @override
-    def setup(self, stage: str) -> None:
-        needed = {"fit": "train", "validate": "val", "test": "test", "predict": "test"}.get(stage)
-        if needed is not None:
-            self._of(needed)
-        if stage == "fit" and self.given["val"] is not None:
-            self._of("val")
-
-    @override
-    def train_dataloader(self) -> Batches[Batch]:
-        return Batches(
-            self._of("train"),
-            self.batch_size,
-            shuffle=not overfits(self),
-            drop_last=self.drop_last,
-            pad=True,
-            seed=self.seed,
-        )
-
-    @override
-    def val_dataloader(self) -> Batches[Batch] | list[Batches[Batch]]:
-        # An empty list is how Lightning is told that there is nothing to validate on.
-        return [] if self.given["val"] is None else Batches(self._of("val"), self.batch_size)
-
-    @override
-    def test_dataloader(self) -> Batches[Batch]:
-        return Batches(self._of("test"), self.batch_size)
-
-    @override
-    def predict_dataloader(self) -> Batches[Batch]:
-        return self.test_dataloader()
-
-    def _of(self, name: str) -> Stored[Batch]:
-        if name not in self._stored:
-            given = self.given[name]
-            if given is None:
-                raise ValueError(f"{name} is not given: pass Arrays(..., {name}=...).")
-            self._stored[name] = Stored(as_batch(name, given))
-        return self._stored[name]
+    def part(self, name: Part) -> Stored[Batch] | None:
+        given = self.given[name]
+        return None if given is None else Stored(as_batch(name, given))

@@ -7,7 +7,7 @@ a new order each epoch, a share for every rank, and a position that is saved wit
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Generic, Protocol, TypeAlias, TypeVar, cast
@@ -18,11 +18,14 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch import distributed as dist
 
+from lightning_vae.data.ahead import Ahead
+
 __all__ = [
     "Batch",
     "Batches",
     "Indexable",
     "Stored",
+    "check_choice",
     "check_count",
     "order",
     "shard",
@@ -36,7 +39,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 # What a stream of random numbers is for: the first element of its key.
-ORDER, NOISE, FIXED, SPLIT = range(4)
+ORDER, NOISE, FIXED, SPLIT, AHEAD = range(5)
 
 
 class Indexable(Protocol[T_co]):
@@ -110,6 +113,12 @@ def check_count(name: str, value: int, at_least: int) -> None:
         raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}.")
 
 
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a ValueError that names the argument, unless it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+
+
 def overfits(data: LightningDataModule) -> bool:
     """Whether its trainer is told to `overfit_batches`, for which the order must stay."""
     return bool(getattr(data.trainer, "overfit_batches", 0))
@@ -147,9 +156,13 @@ class Batches(Generic[T]):
         seed: Seed of the order and of the noise.
         noise: What is drawn anew for each batch, noise(batch, generator) -> batch; the generator is
             a function of (seed, epoch, rank, number of the batch).
+        workers: Processes that gather batches ahead of time, where that is work, such as decoding
+            images; 0 gathers when asked. The order, the noise and the position do not depend on it;
+            what the data set itself draws by torch, in a worker, is a function of (seed, epoch,
+            rank, number of the batch), as the noise is.
 
     Raises:
-        ValueError: If batch_size < 1, seed < 0, the data set is empty, or `drop_last` leaves
+        ValueError: If batch_size < 1, seed < 0, workers < 0, the data set is empty, or `drop_last` leaves
             nothing.
 
     Example:
@@ -167,9 +180,11 @@ class Batches(Generic[T]):
         pad: bool = False,
         seed: int = 0,
         noise: Callable[[T, np.random.Generator], T] | None = None,
+        workers: int = 0,
     ) -> None:
         check_count("batch_size", batch_size, 1)
         check_count("seed", seed, 0)
+        check_count("workers", workers, 0)
         if not len(dataset):
             raise ValueError("dataset is empty: pass at least one example.")
         self.dataset = dataset
@@ -179,6 +194,7 @@ class Batches(Generic[T]):
         self.pad = pad
         self.seed = seed
         self.noise = noise
+        self._ahead = Ahead(dataset, workers) if workers else None
         self._next = self._done = (0, 0)  # (epoch, batch)
         if drop_last and not len(self):
             raise ValueError(
@@ -189,15 +205,20 @@ class Batches(Generic[T]):
     def _sizes(self, rank: int, world: int) -> list[int]:
         return sizes(len(self.dataset), rank, world, self.batch_size, self.pad, self.drop_last)
 
-    def _indices(self, epoch: int, rank: int, world: int) -> Iterable[Tensor]:
+    def _indices(self, epoch: int, rank: int, world: int) -> Sequence[Tensor]:
         size = len(self.dataset)
         indices = order(size, self.seed, epoch) if self.shuffle else np.arange(size)
         own = torch.from_numpy(shard(indices, rank, world, self.pad))
         batches = self._sizes(rank, world)
         return torch.split(own[: sum(batches)], batches)
 
-    def _batch(self, index: Tensor, *key: int) -> T:
-        batch = self.dataset[index]
+    def _gathered(self, indices: Sequence[Tensor], first: int, *key: int) -> Iterator[T]:
+        if self._ahead is None:
+            return (self.dataset[index] for index in indices[first:])
+        seeds = stream(self.seed, AHEAD, *key).integers(2**63, size=len(indices)).tolist()
+        return self._ahead(list(zip(indices, seeds, strict=True))[first:])
+
+    def _noisy(self, batch: T, *key: int) -> T:
         return batch if self.noise is None else self.noise(batch, stream(self.seed, NOISE, *key))
 
     def __len__(self) -> int:
@@ -209,10 +230,10 @@ class Batches(Generic[T]):
         epoch, first = self._next
         self._next = (epoch + 1, 0)
         rank, world = _place()
-        for k, index in enumerate(self._indices(epoch, rank, world)):
-            if k >= first:
-                self._done = (epoch, k + 1)
-                yield self._batch(index, epoch, rank, k)
+        indices = self._indices(epoch, rank, world)
+        for k, batch in enumerate(self._gathered(indices, first, epoch, rank), first):
+            self._done = (epoch, k + 1)
+            yield self._noisy(batch, epoch, rank, k)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the next pass is; a loaded position in that epoch is kept."""

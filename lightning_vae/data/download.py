@@ -5,25 +5,30 @@ import os
 from collections.abc import Callable, Sequence
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-__all__ = ["download", "sha256"]
+__all__ = ["digest", "download", "kind"]
 
 CHUNK = 1 << 18  # bytes
 TIMEOUT = 30  # seconds without an answer
 RANGE_NOT_SATISFIABLE = 416
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+def kind(checksum: str) -> str:
+    """Return which checksum a string is, by its length: "SHA-256" or "MD5"."""
+    return {64: "SHA-256", 32: "MD5"}[len(checksum)]
+
+
+def digest(file: IO[bytes], like: str) -> str:
+    """Return the checksum of a file's bytes, in hexadecimal, of the kind that `like` is."""
+    digest = hashlib.new(kind(like).replace("-", ""))
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -31,7 +36,7 @@ def download(urls: Sequence[str], path: Path, checksum: str) -> None:
     """Download a file from the first of `urls` that has it, unless it is at `path` already.
 
     The bytes go to `<path>.part`, which a later call goes on with, and only a complete file with
-    the right SHA-256 gets the name `path`.
+    the right checksum (SHA-256, or MD5 where no other is on record) gets the name `path`.
 
     Raises:
         OSError: If no url gave the file; says what was tried, and where to put the file by hand.
@@ -55,7 +60,7 @@ def _first_of(urls: Sequence[str], path: Path, checksum: str) -> None:
     raise OSError(
         f"{path.name} could not be downloaded. Tried:{''.join(failures)}\n"
         "Run again to go on where it broke off, or get the file by other means and put it at "
-        f"{path} (SHA-256 {checksum})."
+        f"{path} ({kind(checksum)} {checksum})."
     )
 
 
@@ -75,11 +80,13 @@ def _fetch(url: str, part: Path, checksum: str) -> None:
         if error.code != RANGE_NOT_SATISFIABLE:
             raise
         # There is nothing beyond `start`: the part is complete, or of another file.
-    if sha256(part) == checksum:
+    with part.open("rb") as file:
+        received = digest(file, checksum)
+    if received == checksum:
         return
     part.unlink()
     if not start:
-        raise OSError(f"the file there does not have the SHA-256 {checksum}")
+        raise OSError(f"the file there does not have the {kind(checksum)} {checksum}")
     _fetch(url, part, checksum)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_vae.data.gzipped import opened
+
 __all__ = ["read_idx"]
 
 # The third byte of a file -> the type of its numbers, most significant byte first.
@@ -34,7 +36,7 @@ def read_idx(path: str | Path) -> Tensor:
     """
     path = Path(path)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with opened(path) as file:
             return parse_idx(file.read())
     except (EOFError, gzip.BadGzipFile, zlib.error, struct.error, ValueError) as error:
         raise ValueError(

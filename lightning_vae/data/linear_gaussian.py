@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Batches, Stored, check_count, stream
+from lightning_vae.data.batches import Stored, check_count, stream
+from lightning_vae.data.split import Part, SplitData
 
 __all__ = ["LinearGaussian", "whitened"]
 
@@ -35,7 +35,7 @@ def whitened(eigenvalues: Sequence[float], size: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(np.linalg.solve(root, x.T).T * np.sqrt(eigenvalues)).float()
 
 
-class LinearGaussian(LightningDataModule):
+class LinearGaussian(SplitData[Tensor]):
     r"""Gaussian data of covariance exactly diag(λ), to train, validate and test on.
 
     With a linear decoder of noise s² and a linear encoder, the optimum at β is reverse
@@ -66,27 +66,12 @@ class LinearGaussian(LightningDataModule):
         batch_size: int = 1000,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        check_count("batch_size", batch_size, 1)
-        check_count("seed", seed, 0)
+        super().__init__(batch_size, seed=seed)
         check_count("size", size, len(eigenvalues) + 1)
         if not eigenvalues or not all(0 < value < float("inf") for value in eigenvalues):
             raise ValueError(f"eigenvalues must be positive numbers, got {list(eigenvalues)}.")
-        self.batch_size, self.seed = batch_size, seed
         self.stored = Stored(whitened(eigenvalues, size, seed))
 
     @override
-    def train_dataloader(self) -> Batches[Tensor]:
-        return Batches(self.stored, self.batch_size, shuffle=True, pad=True, seed=self.seed)
-
-    @override
-    def val_dataloader(self) -> Batches[Tensor]:
-        return Batches(self.stored, self.batch_size)
-
-    @override
-    def test_dataloader(self) -> Batches[Tensor]:
-        return self.val_dataloader()
-
-    @override
-    def predict_dataloader(self) -> Batches[Tensor]:
-        return self.test_dataloader()
+    def part(self, name: Part) -> Stored[Tensor]:
+        return self.stored

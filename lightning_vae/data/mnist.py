@@ -1,33 +1,23 @@
 """MNIST and Fashion-MNIST: gray images of ten classes, from their published idx files."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import (
-    FIXED,
-    Batches,
-    Stored,
-    check_count,
-    overfits,
-    stream,
-)
-from lightning_vae.data.download import download as fetch
-from lightning_vae.data.download import sha256
+from lightning_vae.data.batches import FIXED, Stored, check_choice, stream
 from lightning_vae.data.idx import read_idx
+from lightning_vae.data.published import Published
+from lightning_vae.data.split import Part, SplitData
 
-__all__ = ["MNIST", "FashionMNIST", "Published", "bernoulli", "binarise"]
+__all__ = ["MNIST", "FashionMNIST", "bernoulli", "binarise"]
 
 Binarisation = Literal["gray", "dynamic", "static"]
 Split = Literal["60k/10k", "50k/10k/10k"]
-Part = Literal["train", "t10k"]
+File = Literal["train", "t10k"]
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
 HELD_OUT = 10_000  # of the training images, in the split 50k/10k/10k
@@ -47,51 +37,7 @@ def bernoulli(batch: Pair, generator: np.random.Generator) -> Pair:
     return (u < x).float(), y
 
 
-@dataclass(frozen=True)
-class Published:
-    """Where the idx files of a data set are published, and what is in them.
-
-    Args:
-        folders: Folders looked into below `root`; downloads go to the first.
-        mirrors: Addresses to which the name of a file is appended.
-        checksums: SHA-256 by the name of the file, gzipped and, where it is known, unpacked.
-    """
-
-    folders: tuple[str, ...]
-    mirrors: tuple[str, ...]
-    checksums: Mapping[str, str]
-
-    def find(self, root: Path, stem: str) -> Path | None:
-        """Return the path of a file, gzipped or not, or None where there is none."""
-        folders = (root, *(root / folder for folder in self.folders))
-        names = [name for name in (f"{stem}.gz", stem) if name in self.checksums]
-        paths = (folder / name for folder in folders for name in names)
-        return next((path for path in paths if path.is_file()), None)
-
-    def download(self, root: Path, stem: str) -> None:
-        """Download a file, unless it can be found."""
-        if self.find(root, stem) is None:
-            name = f"{stem}.gz"
-            urls = [mirror + name for mirror in self.mirrors]
-            fetch(urls, root / self.folders[0] / name, self.checksums[name])
-
-    def read(self, root: Path, stem: str) -> Tensor:
-        """Return the array in a file, after a look at its checksum."""
-        path = self.find(root, stem)
-        if path is None:
-            raise FileNotFoundError(
-                f"{stem}.gz is neither in root={str(root)!r} nor in one of {self.folders} below: "
-                "put it there, name the folder that has it, or let download=True fetch it."
-            )
-        if sha256(path) != self.checksums[path.name]:
-            raise ValueError(
-                f"{path} does not have the published SHA-256 {self.checksums[path.name]}: it is "
-                "damaged or of another data set. Delete it, or name another folder as root."
-            )
-        return read_idx(path)
-
-
-class MNIST(LightningDataModule):
+class MNIST(SplitData[Pair]):
     """Handwritten digits, in batches (x, y): x [B, 1, 28, 28] float32 in [0, 1], y [B] int64.
 
     Nothing is downloaded where `root`, `root/mnist` or `root/MNIST/raw` has the four files, gzipped
@@ -167,84 +113,50 @@ class MNIST(LightningDataModule):
         download: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        _check_choice("binarisation", binarisation, get_args(Binarisation))
-        _check_choice("split", split, get_args(Split))
-        check_count("batch_size", batch_size, 1)
-        check_count("seed", seed, 0)
+        super().__init__(batch_size, drop_last, seed)
+        check_choice("binarisation", binarisation, get_args(Binarisation))
+        check_choice("split", split, get_args(Split))
         self.root = Path(root)
         self.binarisation = binarisation
         self.split = split
-        self.batch_size = batch_size
-        self.drop_last = drop_last
         self.download = download
-        self.seed = seed
-        self._loaded: dict[tuple[Part, bool], Pair] = {}
+        self.noise = bernoulli if binarisation == "dynamic" else None
+        self._loaded: dict[tuple[File, bool], Pair] = {}
 
     @override
     def prepare_data(self) -> None:
         if self.download:
-            for part in get_args(Part):
+            for part in get_args(File):
                 self.published.download(self.root, f"{part}-images-idx3-ubyte")
                 self.published.download(self.root, f"{part}-labels-idx1-ubyte")
 
     @override
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            self._train()
-        if stage in ("fit", "validate"):
-            self._val()
-        if stage == "test":
-            self._test()
+    def part(self, name: Part) -> Stored[Pair]:
+        gray = self.binarisation == "gray"
+        whole = self.split == "60k/10k"
+        if name == "train":
+            # Dynamic binarisation draws from the gray values, batch by batch.
+            rows = slice(None) if whole else slice(None, -HELD_OUT)
+            return self._stored("train", rows, gray=self.binarisation != "static")
+        if name == "val" and not whole:
+            return self._stored("train", slice(-HELD_OUT, None), gray)
+        return self._stored("t10k", slice(None), gray)
 
-    @override
-    def train_dataloader(self) -> Batches[Pair]:
-        return Batches(
-            self._train(),
-            self.batch_size,
-            shuffle=not overfits(self),
-            drop_last=self.drop_last,
-            pad=True,
-            seed=self.seed,
-            noise=bernoulli if self.binarisation == "dynamic" else None,
-        )
-
-    @override
-    def val_dataloader(self) -> Batches[Pair]:
-        return Batches(self._val(), self.batch_size)
-
-    @override
-    def test_dataloader(self) -> Batches[Pair]:
-        return Batches(self._test(), self.batch_size)
-
-    @override
-    def predict_dataloader(self) -> Batches[Pair]:
-        return self.test_dataloader()
-
-    def _train(self) -> Stored[Pair]:
-        rows = slice(None) if self.split == "60k/10k" else slice(None, -HELD_OUT)
-        return self._stored("train", rows, gray=self.binarisation != "static")
-
-    def _val(self) -> Stored[Pair]:
-        if self.split == "60k/10k":
-            return self._test()
-        return self._stored("train", slice(-HELD_OUT, None), gray=self.binarisation == "gray")
-
-    def _test(self) -> Stored[Pair]:
-        return self._stored("t10k", slice(None), gray=self.binarisation == "gray")
-
-    def _stored(self, part: Part, rows: slice, gray: bool) -> Stored[Pair]:
+    def _stored(self, part: File, rows: slice, gray: bool) -> Stored[Pair]:
         if (part, gray) not in self._loaded:
             self._loaded[part, gray] = self._load(part, gray)
         images, labels = self._loaded[part, gray]
         return Stored((images[rows], labels[rows]))
 
-    def _load(self, part: Part, gray: bool) -> Pair:
-        images = self.published.read(self.root, f"{part}-images-idx3-ubyte").unsqueeze(1)
-        labels = self.published.read(self.root, f"{part}-labels-idx1-ubyte").long()
+    def _load(self, part: File, gray: bool) -> Pair:
+        images = self._read(f"{part}-images-idx3-ubyte").unsqueeze(1)
+        labels = self._read(f"{part}-labels-idx1-ubyte").long()
         if not gray:
-            images = binarise(images, stream(self.seed, FIXED, get_args(Part).index(part)))
+            images = binarise(images, stream(self.seed, FIXED, get_args(File).index(part)))
         return images, labels
+
+    def _read(self, name: str) -> Tensor:
+        return read_idx(self.published.verified(self.root, name))
 
 
 class FashionMNIST(MNIST):
@@ -290,8 +202,3 @@ class FashionMNIST(MNIST):
             ),
         },
     )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}.")

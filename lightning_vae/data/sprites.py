@@ -12,13 +12,22 @@ from functools import cache
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import SPLIT, Batches, check_count, overfits, stream
+from lightning_vae.data.split import Part, Sizes, SplitData
 
-__all__ = ["FACTORS", "SIZES", "Drawn", "Sprites", "draw", "factors_of", "index_of", "values_of"]
+__all__ = [
+    "FACTORS",
+    "SIZES",
+    "Drawn",
+    "Sprites",
+    "check_factors",
+    "draw",
+    "factors_of",
+    "index_of",
+    "values_of",
+]
 
 FACTORS = ("shape", "scale", "orientation", "x", "y")
 SIZES = (3, 6, 40, 32, 32)  # classes of each; shapes are square, ellipse, heart
@@ -79,7 +88,7 @@ def draw(factors: Tensor) -> Tensor:
         >>> draw(torch.tensor([[0, 0, 0, 16, 16]])).sum()
         tensor(81)
     """
-    _check_factors(factors)
+    check_factors(factors)
     x, y = np.moveaxis(_corners(factors.numpy()), -1, 0)
     image, row, column = _crossings(x, y)
     # Each crossing flips all pixels to its right, 64 at once in the bits of one integer. Sprites
@@ -91,7 +100,8 @@ def draw(factors: Tensor) -> Tensor:
     return torch.from_numpy(bits).view(-1, SIDE, SIDE)
 
 
-def _check_factors(factors: Tensor) -> None:
+def check_factors(factors: Tensor) -> None:
+    """Raise a ValueError unless these are classes, [n, 5] int64."""
     if factors.ndim != 2 or factors.shape[1] != len(SIZES) or factors.dtype != torch.int64:
         raise ValueError(
             f"factors must be [n, {len(SIZES)}] int64, got {list(factors.shape)} {factors.dtype}."
@@ -170,7 +180,7 @@ class Drawn:
         return draw(factors).float().unsqueeze(1), factors
 
 
-class Sprites(LightningDataModule):
+class Sprites(SplitData[tuple[Tensor, Tensor]]):
     """Sprites, in batches (x, factors): x [B, 1, 64, 64] float32 0 or 1, factors [B, 5] int64.
 
     Combinations of the factors are chosen without replacement, so that training, validation and
@@ -180,8 +190,8 @@ class Sprites(LightningDataModule):
     Args:
         batch_size: Examples a batch and rank.
         train_size: Images to train on; None for all that are left.
-        val_size: Images to validate on.
-        test_size: Images to test on.
+        val_size: Images to validate on; 0 for none.
+        test_size: Images to test on; 0 for none.
         drop_last: Whether training leaves out a last batch that is shorter.
         seed: Seed of the choice of images and of their order.
 
@@ -207,47 +217,14 @@ class Sprites(LightningDataModule):
         drop_last: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        check_count("batch_size", batch_size, 1)
-        check_count("val_size", val_size, 1)
-        check_count("test_size", test_size, 1)
-        check_count("seed", seed, 0)
-        left = COUNT - val_size - test_size
-        if left < (train_size or 1):
-            raise ValueError(
-                f"train_size={train_size}, val_size={val_size} and test_size={test_size} are more "
-                f"than the {COUNT} images there are: pass smaller sizes."
-            )
-        check_count("train_size", left if train_size is None else train_size, 1)
-        self.train_size = left if train_size is None else train_size
-        self.batch_size = batch_size
-        self.val_size = val_size
-        self.test_size = test_size
-        self.drop_last = drop_last
-        self.seed = seed
+        super().__init__(batch_size, drop_last, seed)
+        self.sizes = Sizes(train_size, val_size, test_size)
+        self.sizes.counts(COUNT)
 
     @override
-    def train_dataloader(self) -> Batches[tuple[Tensor, Tensor]]:
-        return Batches(
-            self._drawn(self.val_size + self.test_size, self.train_size),
-            self.batch_size,
-            shuffle=not overfits(self),
-            drop_last=self.drop_last,
-            pad=True,
-            seed=self.seed,
-        )
-
-    @override
-    def val_dataloader(self) -> Batches[tuple[Tensor, Tensor]]:
-        return Batches(self._drawn(0, self.val_size), self.batch_size)
-
-    @override
-    def test_dataloader(self) -> Batches[tuple[Tensor, Tensor]]:
-        return Batches(self._drawn(self.val_size, self.test_size), self.batch_size)
-
-    @override
-    def predict_dataloader(self) -> Batches[tuple[Tensor, Tensor]]:
-        return self.test_dataloader()
+    def part(self, name: Part) -> Drawn | None:
+        rows = self.sizes.rows(name, COUNT, self.seed)
+        return Drawn(rows) if len(rows) else None
 
     def render(self, factors: Tensor) -> Tensor:
         """Return the images of these classes, as batches have them; [n, 5] int64 -> [n, 1, 64, 64].
@@ -256,8 +233,3 @@ class Sprites(LightningDataModule):
             ValueError: If the shape or a class is out of range.
         """
         return draw(factors).float().unsqueeze(1)
-
-    def _drawn(self, start: int, size: int) -> Drawn:
-        # Training comes last, so that its size does not change what is held out.
-        rows = stream(self.seed, SPLIT).permutation(COUNT)[start : start + size]
-        return Drawn(torch.from_numpy(rows.copy()))

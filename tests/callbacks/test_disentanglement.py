@@ -251,7 +251,7 @@ def test_one_command_evaluates_a_checkpoint(tmp_path, monkeypatch, capsys):
     fitted = run(["fit", *small, "--trainer.max_epochs=1"])
     checkpoint = fitted.trainer.checkpoint_callback.best_model_path
     fragment = yaml.safe_load((CONFIGS / "monitor/disentanglement.yaml").read_text())
-    (callback,) = fragment["trainer"]["callbacks+"]
+    callback, _ = fragment["trainer"]["callbacks+"]
     callback["init_args"]["points"] = 200
     (tmp_path / "fragment.yaml").write_text(json.dumps(fragment))
     capsys.readouterr()
@@ -262,3 +262,7 @@ def test_one_command_evaluates_a_checkpoint(tmp_path, monkeypatch, capsys):
     for key in ("test/mig", "test/sap", "test/dci_disentanglement", "test/beta_vae_score"):
         assert 0 <= found[key] <= 1, key
     assert "dci disentanglement" in capsys.readouterr().out
+    written = json.loads(Path(checkpoint).with_suffix(".test.json").read_text())
+    assert written["metrics"]["test/mig"] == pytest.approx(found["test/mig"].item())
+    assert written["DisentanglementEvaluation"]["points"] == 200
+    assert written["evaluated"]["data"]["sizes"]["test"] == 32

@@ -5,13 +5,14 @@ import os
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import TensorDataset
 
+from lightning_vae import data
 from lightning_vae.data import Arrays, Batches, Stored
 from lightning_vae.data.batches import order, shard, sizes, stream
 from lightning_vae.data.mnist import bernoulli
@@ -390,15 +391,65 @@ DATA = [
         "class_path": "lightning_vae.data.Sprites",
         "init_args": {"train_size": 100, "val_size": 10, "batch_size": 5},
     },
+    {"class_path": "lightning_vae.data.LinearGaussian", "init_args": {"size": 10}},
+    {
+        "class_path": "lightning_vae.data.DSprites",
+        "init_args": {"root": "{folder}", "memory_map": "{folder}/bits.npy", "val_size": 0.1},
+    },
+    {
+        "class_path": "lightning_vae.data.CelebA",
+        "init_args": {"root": "{folder}", "target": "attributes", "size": [64, 48], "crop": None},
+    },
+    {
+        "class_path": "lightning_vae.data.CelebAHQ",
+        "init_args": {"root": "{folder}", "as_npy": True, "size": None},
+    },
+    {
+        "class_path": "lightning_vae.data.ImageFolder",
+        "init_args": {
+            "root": "{folder}",
+            "target": "label",
+            "transform": {"class_path": "torch.nn.ReLU"},
+            "target_transform": "torch.neg",
+            "loader": "lightning_vae.data.celeba_hq.open_npy",
+            "extensions": [".npy"],
+            "corrupt": "skip",
+            "val_size": 3,
+        },
+    },
+    {
+        "class_path": "lightning_vae.data.BinarizedMNIST",
+        "init_args": {"root": "{folder}", "download": False},
+    },
+    {
+        "class_path": "lightning_vae.data.Omniglot",
+        "init_args": {"root": "{folder}", "alphabets": "small2", "train_size": 0.5},
+    },
+    {"class_path": "lightning_vae.data.FreyFaces", "init_args": {"root": "{folder}"}},
+    {
+        "class_path": "lightning_vae.data.Counts",
+        "init_args": {"path": "{folder}", "labels": "cell_type", "layer": "raw"},
+    },
+    {
+        "class_path": "lightning_vae.data.PBMC3k",
+        "init_args": {"root": "{folder}", "labels": "{folder}/types.tsv", "min_cells": 3},
+    },
 ]
 
 
-@pytest.mark.parametrize("data", DATA, ids=lambda data: data["class_path"].split(".")[-1])
-def test_data_modules_are_made_from_a_config(tmp_path, monkeypatch, data):
+def test_every_data_module_is_among_them():
+    modules = {
+        name for name in data.__all__ if issubclass(getattr(data, name), LightningDataModule)
+    }
+    assert {case["class_path"].split(".")[-1] for case in DATA} == modules - {"SplitData"}
+
+
+@pytest.mark.parametrize("case", DATA, ids=lambda case: case["class_path"].split(".")[-1])
+def test_data_modules_are_made_from_a_config(tmp_path, monkeypatch, case):
     monkeypatch.setattr("sys.argv", ["test"])
     np.save(tmp_path / "x.npy", np.zeros((6, 3)))
     np.save(tmp_path / "y.npy", np.arange(6))
-    config = json.loads(json.dumps(data).replace("{folder}", str(tmp_path)))
+    config = json.loads(json.dumps(case).replace("{folder}", str(tmp_path)))
     cli = LightningCLI(
         BoringModel,
         subclass_mode_data=True,
@@ -408,7 +459,7 @@ def test_data_modules_are_made_from_a_config(tmp_path, monkeypatch, data):
         seed_everything_default=False,
         trainer_defaults=QUIET,
     )
-    assert type(cli.datamodule).__name__ == data["class_path"].split(".")[-1]
+    assert type(cli.datamodule).__name__ == case["class_path"].split(".")[-1]
     if isinstance(cli.datamodule, Arrays):
         cli.datamodule.setup("fit")
         assert len(next(iter(cli.datamodule.val_dataloader()))) == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_vae.data import MNIST, FashionMNIST, mnist
+from lightning_vae.data import MNIST, FashionMNIST, mnist, published
 from lightning_vae.data.batches import stream
 from lightning_vae.data.idx import read_idx
 from lightning_vae.data.mnist import bernoulli, binarise
@@ -99,7 +99,7 @@ def test_missing_files_are_downloaded(folder, monkeypatch):
         asked.append((urls, path.name, checksum))
 
     (folder / "mnist" / "train-labels-idx1-ubyte.gz").unlink()
-    monkeypatch.setattr(mnist, "fetch", fetch)
+    monkeypatch.setattr(published, "download", fetch)
     MNIST(folder, download=False).prepare_data()
     assert asked == []
     MNIST(folder).prepare_data()

@@ -1,0 +1,158 @@
+"""Images in a folder of the user's own, at any depth and in any format that Pillow decodes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_vae.data.batches import check_choice
+from lightning_vae.data.images import (
+    Corrupt,
+    Images,
+    Loader,
+    Pair,
+    Reading,
+    Transform,
+    extensions,
+    list_images,
+    open_image,
+    readable,
+)
+from lightning_vae.data.split import Part, Sizes, SplitData
+
+__all__ = ["ImageFolder", "labels_of"]
+
+Target: TypeAlias = Literal["image", "label"]
+
+
+def labels_of(root: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], Tensor]:
+    """Return the names of the classes, and the class of each file, [N] int64.
+
+    A class is a folder directly below `root`; it has all files below it, at any depth.
+
+    Raises:
+        ValueError: If a file is in no such folder.
+    """
+    parts = [path.relative_to(root).parts for path in paths]
+    loose = [path for path, names in zip(paths, parts, strict=True) if len(names) == 1]
+    if loose:
+        raise ValueError(
+            f'target="label" takes the folders below root={str(root)!r} for classes, but {loose[0]} '
+            'is in none of them: move it to one, or pass target="image".'
+        )
+    classes = sorted({names[0] for names in parts})
+    number = {name: k for k, name in enumerate(classes)}
+    return tuple(classes), torch.tensor([number[names[0]] for names in parts])
+
+
+class ImageFolder(SplitData[Pair]):
+    """The images below a folder, in batches (x, x) or (x, y).
+
+    x is [B, C, H, W] float32 in [0, 1] (8-bit values / 255, 16-bit values / 65,535), turned as its
+    EXIF orientation says; y is the label [B] int64. They are decoded in workers, each time anew, and
+    cropped and resized batch by batch. The same files and seed give the same parts on every machine.
+
+    Args:
+        root: The folder.
+        size: Height and width to resize to, one number for both; None keeps those of the files.
+        crop: Side of the square that is cut out of the centre first; None for the largest area of
+            the shape of `size`.
+        channels: 3 for colour, 1 for gray.
+        target: "image" for batches (x, x), "label" for (x, y), whose classes are the folders
+            directly below `root`, numbered by name.
+        transform: What is done to each image, [C, H, W] float32 in [0, 1], before it is cut. What
+            it draws by torch in a worker follows the seed and repeats when a run is resumed; with
+            workers=0 it draws from torch's global generator.
+        target_transform: What is done to the target: to each image as it was decoded, before it is
+            cut, or to the labels of a batch, [B]. A target image without it is the image before
+            `transform`, so that a transform that adds noise makes a denoising task.
+        loader: What opens a file, Path -> PIL.Image.Image.
+        extensions: Endings of the files to read, such as [".png"]; None for all that Pillow
+            decodes.
+        corrupt: "raise" to stop at a file that cannot be read, and name it; "skip" to leave such
+            files out, for which each file is decoded once in `setup`, and a warning counts them.
+        train_size: Images to train on, a count or a share; None for all that are left.
+        val_size: Images to validate on, a count or a share; 0 for none.
+        test_size: Images to test on, a count or a share; 0 for none.
+        workers: Processes that decode; 0 decodes in the main one.
+        batch_size: Examples a batch and rank.
+        drop_last: Whether training leaves out a last batch that is shorter.
+        seed: Seed of the choice of images and of their order.
+
+    Raises:
+        ValueError: If an argument is out of its range; in use, if a file cannot be read.
+        FileNotFoundError: In `setup`, if the folder is missing or has no such files.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for k in range(4):
+        ...         Image.new("RGB", (80, 60 + k)).save(f"{folder}/{k}.png")
+        ...     data = ImageFolder(folder, size=32, val_size=1, workers=0)
+        ...     x, target = next(iter(data.train_dataloader()))
+        >>> x.shape, target is x
+        (torch.Size([3, 3, 32, 32]), True)
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        size: int | tuple[int, int] | None = 64,
+        crop: int | None = None,
+        channels: int = 3,
+        target: Target = "image",
+        transform: Transform | None = None,
+        target_transform: Transform | None = None,
+        loader: Loader = open_image,
+        extensions: Sequence[str] | None = None,
+        corrupt: Corrupt = "raise",
+        train_size: float | None = None,
+        val_size: float = 0.1,
+        test_size: float = 0,
+        workers: int = 2,
+        batch_size: int = 64,
+        drop_last: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(batch_size, drop_last, seed, workers)
+        check_choice("target", target, get_args(Target))
+        check_choice("corrupt", corrupt, get_args(Corrupt))
+        self.root = Path(root)
+        self.reading = Reading(size, crop, channels, loader, transform, target_transform)
+        self.target = target
+        self.extensions = _checked(extensions)
+        self.corrupt = corrupt
+        self.sizes = Sizes(train_size, val_size, test_size)
+
+    @override
+    def part(self, name: Part) -> Images | None:
+        paths = list_images(self.root, self.extensions or extensions())
+        rows = self.sizes.rows(name, len(paths), self.seed)
+        if not len(rows):
+            return None
+        labels = labels_of(self.root, paths)[1] if self.target == "label" else None
+        # After the split, so that what cannot be read moves no other image to another part.
+        own = [paths[row] for row in rows.tolist()]
+        good = readable(own, self.reading, self.corrupt, self.workers)
+        return Images(
+            [own[row] for row in good],
+            self.reading,
+            None if labels is None else labels[rows[good]],
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by their labels."""
+        return labels_of(self.root, list_images(self.root, self.extensions or extensions()))[0]
+
+
+def _checked(endings: Sequence[str] | None) -> tuple[str, ...] | None:
+    if endings is None:
+        return None
+    if isinstance(endings, str) or not all(e.startswith(".") and len(e) > 1 for e in endings):
+        raise ValueError(f'extensions must be a list of endings such as [".png"], got {endings!r}.')
+    return tuple(endings)
