@@ -23,6 +23,7 @@ __all__ = [
     "Batches",
     "Indexable",
     "Stored",
+    "bucketed",
     "check_count",
     "order",
     "shard",
@@ -36,7 +37,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 # What a stream of random numbers is for: the first element of its key.
-ORDER, NOISE, FIXED, SPLIT = range(4)
+ORDER, NOISE, FIXED, SPLIT, BLOCKS = range(5)
 
 
 class Indexable(Protocol[T_co]):
@@ -78,6 +79,31 @@ def shard(order: np.ndarray, rank: int, world: int, pad: bool = False) -> np.nda
     if pad:
         order = np.resize(order, -(-len(order) // world) * world)
     return np.ascontiguousarray(order[rank::world])
+
+
+def bucketed(
+    order: np.ndarray,
+    lengths: np.ndarray,
+    block: int,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Return an order in which blocks of `block` examples are of similar lengths.
+
+    Examples are sorted by length, those of one length in the order given. With a generator the
+    blocks are shuffled, and what does not fill one, the first of the order given, comes last.
+
+    Example:
+        >>> bucketed(np.arange(6), np.array([5, 1, 4, 1, 5, 3]), block=2).tolist()
+        [1, 3, 5, 2, 0, 4]
+    """
+    rest = len(order) % block if generator is not None else 0
+    first, others = (
+        part[np.argsort(lengths[part], kind="stable")] for part in (order[:rest], order[rest:])
+    )
+    if generator is None:
+        return others
+    blocks = generator.permutation(others.reshape(-1, block))
+    return np.concatenate([blocks.reshape(-1), first])
 
 
 def sizes(
@@ -147,6 +173,8 @@ class Batches(Generic[T]):
         seed: Seed of the order and of the noise.
         noise: What is drawn anew for each batch, noise(batch, generator) -> batch; the generator is
             a function of (seed, epoch, rank, number of the batch).
+        lengths: The length of each example, [N], for batches of similar lengths (of all ranks
+            alike, at one time), sorted by length without `shuffle`.
 
     Raises:
         ValueError: If batch_size < 1, seed < 0, the data set is empty, or `drop_last` leaves
@@ -167,6 +195,7 @@ class Batches(Generic[T]):
         pad: bool = False,
         seed: int = 0,
         noise: Callable[[T, np.random.Generator], T] | None = None,
+        lengths: np.ndarray | None = None,
     ) -> None:
         check_count("batch_size", batch_size, 1)
         check_count("seed", seed, 0)
@@ -179,6 +208,7 @@ class Batches(Generic[T]):
         self.pad = pad
         self.seed = seed
         self.noise = noise
+        self.lengths = lengths
         self._next = self._done = (0, 0)  # (epoch, batch)
         if drop_last and not len(self):
             raise ValueError(
@@ -192,6 +222,9 @@ class Batches(Generic[T]):
     def _indices(self, epoch: int, rank: int, world: int) -> Iterable[Tensor]:
         size = len(self.dataset)
         indices = order(size, self.seed, epoch) if self.shuffle else np.arange(size)
+        if self.lengths is not None:
+            generator = stream(self.seed, BLOCKS, epoch) if self.shuffle else None
+            indices = bucketed(indices, self.lengths, self.batch_size * world, generator)
         own = torch.from_numpy(shard(indices, rank, world, self.pad))
         batches = self._sizes(rank, world)
         return torch.split(own[: sum(batches)], batches)
