@@ -1,11 +1,13 @@
 r"""Divergences between distributions, elementwise in nats and never reduced."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from lightning_vae.distributions.hyperspherical_uniform import unit_vector
 from lightning_vae.distributions.precision import at_least_float32
 
 __all__ = ["centre", "jensen_shannon", "kl"]
@@ -36,7 +38,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
         least: a sum in bfloat16 keeps three digits.
 
     Raises:
-        ValueError: if prior and posterior have different shapes.
+        ValueError: if prior and posterior have different shapes, or one alone is over directions.
         TypeError: if p is the prior's module rather than the distribution that it returns.
 
     Source: Kullback & Leibler 1951; Kingma & Welling 2014, appendix B.
@@ -60,6 +62,7 @@ def kl(q: Distribution, p: Distribution, z: Tensor, batch_dims: int | None = Non
     try:
         rate = at_least_float32(kl_divergence(q, p))
     except NotImplementedError:
+        _refuse_other_measure(q, p)
         return _monte_carlo(q, p, z, batch_dims)
     return _in_shape_of(z, rate, batch_dims)
 
@@ -97,6 +100,25 @@ def _in_shape_of(z: Tensor, rate: Tensor, batch_dims: int) -> Tensor:
         factors = Size([1])
         rate = rate.reshape(rate.shape[0], -1).sum(1, keepdim=True)
     return rate.expand(z.shape[:batch_dims] + factors)
+
+
+def _refuse_other_measure(q: Distribution, p: Distribution) -> None:
+    """A density on the sphere and one in space have no ratio: the divergence is infinite."""
+    if _on_sphere(q) != _on_sphere(p):
+        raise ValueError(
+            f"the posterior {type(q).__name__} and the prior {type(p).__name__} are not both over "
+            f"directions; with VonMisesFisher write prior=priors.HypersphericalUniform(latent)."
+        )
+
+
+def _on_sphere(d: Distribution) -> bool:
+    try:
+        support: Any = d.support
+    except (AttributeError, NotImplementedError):
+        return False  # it states none
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support is unit_vector
 
 
 def _monte_carlo(q: Distribution, p: Distribution, z: Tensor, batch_dims: int) -> Tensor:

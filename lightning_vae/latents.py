@@ -50,9 +50,28 @@ class VAEOutput:
 
     @property
     def rates(self) -> tuple[Tensor, ...]:
-        """The KL of every example in each group, summed over its latents; [B] nats."""
+        """The KL of every example in each group, summed over its latents; [B] nats.
+
+        Raises:
+            ValueError: if a group has another batch than the distortion.
+        """
+        self.refuse_mismatch()
         batch = self.distortion.shape
         return tuple(latent.rate.reshape(*batch, -1).sum(-1) for latent in self.latents)
+
+    def refuse_mismatch(self) -> None:
+        """Refuse a group of another batch than the distortion's: nothing is broadcast.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        batch = self.distortion.shape
+        for g, latent in enumerate(self.latents):
+            if latent.rate.shape[: len(batch)] != batch:
+                raise ValueError(
+                    f"the rate of group {g} has shape {tuple(latent.rate.shape)} for a distortion "
+                    f"of shape {tuple(batch)}; every group needs the batch of x."
+                )
 
     @property
     def rate(self) -> Tensor:

@@ -9,19 +9,22 @@ import torch
 from scipy import stats
 from torch import nn
 
-from lightning_vae import priors
+from lightning_vae import distributions, priors
 from lightning_vae.networks import MLPEncoder
 from lightning_vae.priors import (
     DiagonalNormal,
     GaussianMixture,
+    HypersphericalUniform,
     Prior,
     Product,
     RealNVP,
     StandardNormal,
     VampPrior,
+    Weibull,
 )
 
-# Priors without parameters, then those that learn, with the shapes of their groups.
+# Priors without parameters, of which the first are normal, then those that learn, with the shapes
+# of their groups.
 STANDARD = {
     "StandardNormal": [
         (StandardNormal(20), [(20,)]),
@@ -32,6 +35,14 @@ STANDARD = {
         (Product(StandardNormal(2), StandardNormal((4, 8))), [(2,), (4, 8)]),
         (Product(StandardNormal(5)), [(5,)]),
     ],
+}
+FIXED = {
+    "HypersphericalUniform": [
+        (HypersphericalUniform(2), [(2,)]),
+        (HypersphericalUniform(20), [(20,)]),
+    ],
+    "Weibull": [(Weibull(3), [(3,)]), (Weibull((2, 3), 0.5, 2.0), [(2, 3)])],
+    "Product": [(Product(HypersphericalUniform(3), Weibull(2)), [(3,), (2,)])],
 }
 LEARNED = {
     "DiagonalNormal": [(DiagonalNormal(3), [(3,)]), (DiagonalNormal((2, 3)), [(2, 3)])],
@@ -58,7 +69,7 @@ def rows(*examples):
     return pytest.mark.parametrize(("prior", "shapes"), params)
 
 
-every, standard = rows(STANDARD, LEARNED), rows(STANDARD)
+every, standard, fixed = rows(STANDARD, FIXED, LEARNED), rows(STANDARD), rows(STANDARD, FIXED)
 
 
 def owned(prior):
@@ -75,7 +86,7 @@ def groups(prior):
 def test_every_prior_has_a_row():
     classes = {name for name in priors.__all__ if inspect.isclass(getattr(priors, name))}
     # A Conditional needs context: it is tested by itself.
-    assert {*STANDARD, *LEARNED, "Prior", "Conditional"} == classes
+    assert {*STANDARD, *FIXED, *LEARNED, "Prior", "Conditional"} == classes
 
 
 @every
@@ -113,10 +124,13 @@ def test_draws_follow_the_modules_device(prior, shapes):
     assert {p.log_prob(p.sample()).device.type for p in groups(owner[0])} == {"meta"}
 
 
-@standard
+@fixed
 def test_a_prior_without_parameters_survives_the_meta_device(prior, shapes):
     moved = copy.deepcopy(prior).to("meta").to_empty(device="cpu")
-    assert all(p.mean.eq(0).all() and p.variance.eq(1).all() for p in groups(moved))
+    for p, truth in zip(groups(moved), groups(prior), strict=True):
+        z = truth.sample((5,))
+        assert torch.equal(p.log_prob(z), truth.log_prob(z))
+        assert torch.equal(p.mean, truth.mean)
 
 
 @every
@@ -143,13 +157,13 @@ def test_the_density_of_a_point_is_the_same_in_every_batch(prior, shapes, batch)
         assert torch.equal(one, one.flatten()[0].expand(batch))
 
 
-@standard
+@fixed
 def test_a_prior_without_parameters_has_no_state(prior, shapes):
     assert not prior.state_dict()
     assert not list(prior.buffers())
 
 
-@pytest.mark.parametrize("cls", [StandardNormal, DiagonalNormal, GaussianMixture, RealNVP])
+@pytest.mark.parametrize("cls", [StandardNormal, DiagonalNormal, GaussianMixture, RealNVP, Weibull])
 @pytest.mark.parametrize("shape", [0, -1, (4, 0), (2.0,), ("4",), True])
 def test_a_shape_that_is_not_whole_and_positive_is_refused(cls, shape):
     with pytest.raises(ValueError, match=r"shape must be positive whole numbers, got .* write 20"):
@@ -173,7 +187,10 @@ def test_a_density_in_bfloat16_is_the_exact_one_to_its_digits(prior, shapes):
     exact = copy.deepcopy(owner).double()
     for p, truth in zip(groups(owner[0]), groups(exact[0]), strict=True):
         z = p.sample((5,))
-        log_density = truth.log_prob(z.double())
+        # A unit vector of three digits is none of sixteen.
+        on_sphere = isinstance(truth, distributions.HypersphericalUniform)
+        point = nn.functional.normalize(z.double(), dim=-1) if on_sphere else z.double()
+        log_density = truth.log_prob(point)
         torch.testing.assert_close(p.log_prob(z).double(), log_density, rtol=0.02, atol=0.1)
 
 
@@ -182,4 +199,6 @@ def test_priors_print_as_written():
     assert repr(DiagonalNormal((4, 8))) == "DiagonalNormal(4, 8)"
     assert repr(GaussianMixture(20, 5)) == "GaussianMixture(20, components=5)"
     assert repr(GaussianMixture((4, 8), 5)) == "GaussianMixture((4, 8), components=5)"
+    assert repr(HypersphericalUniform(20)) == "HypersphericalUniform(20)"
+    assert repr(Weibull((4, 8))) == "Weibull((4, 8), scale=1.0, concentration=1.0)"
     assert repr(VampPrior((5, 4), MLPEncoder((4,), 2))) == "VampPrior((5, 4))"

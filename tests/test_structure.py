@@ -20,7 +20,15 @@ from torch import nn
 from torch.distributions import Distribution
 
 import lightning_vae as lv
-from lightning_vae import data, distributions, likelihoods, networks, objectives, priors
+from lightning_vae import (
+    data,
+    distributions,
+    likelihoods,
+    networks,
+    objectives,
+    posteriors,
+    priors,
+)
 from lightning_vae.distributions import (
     continuous_bernoulli,
     discretised_logistic_mixture,
@@ -116,6 +124,11 @@ ROWS: dict[type, Callable[[], Any]] = {
     priors.VampPrior: lambda: priors.VampPrior((3, 4), networks.MLPEncoder((4,), 2)),
     priors.RealNVP: lambda: priors.RealNVP(4),
     priors.Conditional: lambda: priors.Conditional(networks.MLPEncoder((3,), 2), "label"),
+    priors.HypersphericalUniform: lambda: priors.HypersphericalUniform(4),
+    priors.Weibull: lambda: priors.Weibull(4),
+    posteriors.Gaussian: posteriors.Gaussian,
+    posteriors.VonMisesFisher: lambda: posteriors.VonMisesFisher(50.0),
+    posteriors.Weibull: posteriors.Weibull,
     coupling.AffineCoupling: lambda: coupling.AffineCoupling(4),
     mixture.Mixture: lambda: mixture.Mixture(
         torch.distributions.Categorical(torch.ones(2)), lv.DiagonalGaussian(torch.zeros(2), 0.0)

@@ -6,9 +6,10 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import linear
 
-from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.likelihoods import Bernoulli, Likelihood
+from lightning_vae.posteriors import Gaussian, Posterior
 
 __all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder"]
 
@@ -27,6 +28,13 @@ def _linears(*widths: int) -> nn.ModuleList:
             f"latent, hidden and shape must be positive whole numbers, got layers of {widths}."
         )
     return nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+
+
+class _NonNegative(nn.Linear):
+    """A linear layer without bias, whose weights are squares."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight.square())
 
 
 def _through(layers: nn.ModuleList, x: Tensor) -> Tensor:
@@ -49,18 +57,25 @@ def _head(likelihood: Likelihood | None) -> Likelihood:
     return likelihood
 
 
-def _gaussian(features: Tensor) -> DiagonalGaussian:
-    loc, log_variance = features.chunk(2, dim=1)
-    return DiagonalGaussian(loc, log_variance, validate_args=False)
+def _last(posterior: Posterior | None) -> Posterior:
+    if posterior is None:
+        return Gaussian()
+    if not isinstance(posterior, Posterior):
+        raise TypeError(
+            f"posterior must be an encoder head of lightning_vae.posteriors, got {posterior!r}; "
+            f"write posterior=posteriors.Gaussian()."
+        )
+    return posterior
 
 
 class MLPEncoder(nn.Module):
-    r"""A multilayer perceptron x → q(z|x), a diagonal Gaussian.
+    r"""A multilayer perceptron x → q(z|x), by default a diagonal Gaussian.
 
     Args:
         shape: The shape of one example, flattened first.
         latent: The number of latents d.
         hidden: The widths of the hidden layers.
+        posterior: The head that makes a distribution of the last features.
 
     Source: Kingma & Welling 2014, appendix C.2.
 
@@ -69,13 +84,21 @@ class MLPEncoder(nn.Module):
     torch.Size([16, 20])
     """
 
-    def __init__(self, shape: Sequence[int], latent: int, hidden: Sequence[int] = (400,)) -> None:
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent: int,
+        hidden: Sequence[int] = (400,),
+        posterior: Posterior | None = None,
+    ) -> None:
         super().__init__()
+        self.posterior = _last(posterior)
         size, hidden = math.prod(_widths("shape", shape)), _widths("hidden", hidden)
-        self.linears = _linears(size, *hidden, 2 * latent)
+        self.linears = _linears(size, *hidden, self.posterior.features(latent))
 
-    def forward(self, x: Tensor) -> DiagonalGaussian:
-        return _gaussian(_through(self.linears, x.flatten(1)))
+    def forward(self, x: Tensor) -> Distribution:
+        posterior: Distribution = self.posterior(_through(self.linears, x.flatten(1)))
+        return posterior
 
 
 class MLPDecoder(nn.Module):
@@ -86,6 +109,8 @@ class MLPDecoder(nn.Module):
         latent: The number of latents d.
         hidden: The widths of the hidden layers, from z towards x.
         likelihood: The head that makes a distribution of the last features.
+        nonnegative: Whether the last layer has no bias and no weight below zero: of positive
+            latents and ``hidden=()``, non-negative matrix factorisation.
 
     >>> import torch
     >>> MLPDecoder((1, 28, 28), latent=20)(torch.randn(16, 20)).mean.shape
@@ -98,12 +123,16 @@ class MLPDecoder(nn.Module):
         latent: int,
         hidden: Sequence[int] = (400,),
         likelihood: Likelihood | None = None,
+        nonnegative: bool = False,
     ) -> None:
         super().__init__()
         self.likelihood = _head(likelihood)
         first, *others = _widths("shape", shape)
         self.shape = (self.likelihood.features * first, *others)
-        self.linears = _linears(latent, *_widths("hidden", hidden), math.prod(self.shape))
+        widths = latent, *_widths("hidden", hidden), math.prod(self.shape)
+        self.linears = _linears(*widths)
+        if nonnegative:
+            self.linears[-1] = _NonNegative(widths[-2], widths[-1], bias=False)
 
     def forward(self, z: Tensor) -> Distribution:
         features = _through(self.linears, z).view(-1, *self.shape)
@@ -146,6 +175,8 @@ class ConvEncoder(nn.Module):
         channels: The channels after every convolution. Higgins et al. use (32, 32, 64, 64) and
             hidden (256,), Burgess et al. (32, 32, 32, 32) and (256, 256).
         hidden: The widths of the fully connected layers between.
+        posterior: The head that makes a distribution of the last features; by default a diagonal
+            Gaussian.
 
     Source: Higgins et al. 2017, appendix A.1; Burgess et al. 2018, section A.1.
 
@@ -160,8 +191,10 @@ class ConvEncoder(nn.Module):
         latent: int,
         channels: Sequence[int] = (32, 32, 64, 64),
         hidden: Sequence[int] = (256,),
+        posterior: Posterior | None = None,
     ) -> None:
         super().__init__()
+        self.posterior = _last(posterior)
         colours, height, width = _image(shape)
         channels = _channels(channels)
         rows, columns = (_halvings(side, len(channels))[-1] for side in (height, width))
@@ -169,13 +202,13 @@ class ConvEncoder(nn.Module):
             nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING)
             for before, after in pairwise((colours, *channels))
         )
-        self.linears = _linears(
-            channels[-1] * rows * columns, *_widths("hidden", hidden), 2 * latent
-        )
+        features = self.posterior.features(latent)
+        self.linears = _linears(channels[-1] * rows * columns, *_widths("hidden", hidden), features)
 
-    def forward(self, x: Tensor) -> DiagonalGaussian:
+    def forward(self, x: Tensor) -> Distribution:
         maps = _through(self.convolutions, x).relu_()
-        return _gaussian(_through(self.linears, maps.flatten(1)))
+        posterior: Distribution = self.posterior(_through(self.linears, maps.flatten(1)))
+        return posterior
 
 
 class ConvDecoder(nn.Module):

@@ -142,6 +142,7 @@ class ELBO(Objective):
 
     def _floored(self, output: VAEOutput) -> list[Tensor]:
         """The rate that enters each penalty, a scalar: one a group, or one for their sum."""
+        output.refuse_mismatch()
         on_total = self.per == "total"
         per_group = 0.0 if on_total else self.free_bits
         floors = one_each("free_bits", per_group, len(output.latents))

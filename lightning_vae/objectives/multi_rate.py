@@ -33,7 +33,8 @@ class MultiRate(Objective):
             β then does nothing. None is the rate alone.
 
     Raises:
-        ValueError: if the bounds are not 0 < lower <= upper, also where a callback sets them.
+        ValueError: if the bounds are not 0 < lower <= upper, also where a callback sets them; at
+            the loss, if the context has not one β an example.
 
     Source: Bae et al. 2023, "Multi-Rate VAE".
 
@@ -70,6 +71,11 @@ class MultiRate(Objective):
                 "the output's context holds no beta; write vae(x, **vae.objective.context(x))."
             )
         beta, penalty, parts = output.context["beta"], output.rate, {}
+        if beta.shape != penalty.shape[-1:]:  # [B, 1] would be broadcast, and mix the examples
+            raise ValueError(
+                f"beta has shape {tuple(beta.shape)} for {penalty.shape[-1]} examples; give one an "
+                f"example, beta=torch.full((len(x),), 4.0)."
+            )
         if self.regulariser is not None:
             penalty, terms = self.regulariser.penalties(output)
             parts = {name: term.detach().mean() for name, term in terms.items()}

@@ -1,21 +1,19 @@
 """The standard normal prior, the one by default."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
-from typing_extensions import Self
 
 from lightning_vae.distributions import StandardGaussian
+from lightning_vae.priors.fixed import Fixed
 from lightning_vae.priors.prior import Prior, Product
 from lightning_vae.priors.shape import latent_shape
 
 __all__ = ["StandardNormal", "standard_normal", "standard_shapes"]
 
 
-class StandardNormal(Prior):
+class StandardNormal(Fixed):
     r"""The standard normal prior, :math:`p(z) = N(0, I)`.
 
     Args:
@@ -31,23 +29,12 @@ class StandardNormal(Prior):
     """
 
     def __init__(self, shape: int | Sequence[int]) -> None:
-        super().__init__()
         self.shape = latent_shape(shape)
-        self._build(torch.zeros(()))
+        super().__init__()
 
-    def _build(self, zero: Tensor) -> None:
-        self._zero = zero
-        normal = StandardGaussian(self.shape, like=zero)
-        self._distribution = Independent(normal, len(self.shape), validate_args=False)
-
-    def forward(self, **context: Any) -> Distribution:
-        return self._distribution
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
-        # A buffer would do, but DDP broadcasts every buffer at every forward.
-        self._build(fn(self._zero))
-        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
-        return self
+    def made(self, like: Tensor) -> Distribution:
+        normal = StandardGaussian(self.shape, like=like)
+        return Independent(normal, len(self.shape), validate_args=False)
 
     def extra_repr(self) -> str:
         return ", ".join(str(size) for size in self.shape)

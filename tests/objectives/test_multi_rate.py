@@ -10,7 +10,7 @@ from scipy import stats
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_vae import Anneal, Linear, VAEModule
+from lightning_vae import Anneal, Linear, StandardNormal, VAEModule
 from lightning_vae.data.linear_gaussian import whitened
 from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.likelihoods import Gaussian
@@ -92,6 +92,14 @@ def test_an_output_without_beta_is_refused():
         MultiRate()(output(latent(torch.zeros(4, 2), torch.zeros(4, 2))))
 
 
+@pytest.mark.parametrize("shape", [(8, 1), (1,), (), (4,)])
+def test_a_beta_of_another_shape_is_refused_not_broadcast(shape):
+    loc, s, _ = leaves()
+    terms = output(latent(loc, s), context={"beta": torch.ones(shape).double()})
+    with pytest.raises(ValueError, match=r"for 8 examples; give one an example, beta=torch.full"):
+        MultiRate()(terms)
+
+
 # --- the gate
 
 
@@ -104,7 +112,51 @@ def test_the_gate_standardises_log_beta():
     torch.testing.assert_close(s, torch.tensor([-math.sqrt(3), 0, math.sqrt(3)]).double())
 
 
+EIGENVALUES, NOISE = np.array([4.0, 2.0, 1.0, 0.5, 0.2]), 0.5
+BETAS = [0.01, 0.5, 0.9, 1.5, 3.0, 7.0, 10.0]
+
+
+def amplitudes(beta):
+    """Of reverse water-filling: √(1 - θ/λ), where a direction is worth its rate."""
+    return np.sqrt(np.maximum(0, 1 - beta * NOISE / EIGENVALUES))
+
+
+def filling(gate):
+    """The decoder's gate, set to what water-filling asks of each direction at any β."""
+    nn.init.constant_(gate.linear.weight, gate.deviation)
+    gate.linear.bias.data = gate.centre + torch.from_numpy(np.log(NOISE / EIGENVALUES))
+    return gate.double()
+
+
+def test_the_decoder_s_gate_is_the_amplitude_of_water_filling():
+    gate = filling(RateGate(5, side="decoder"))
+    found = gate(torch.ones(7, 5).double(), torch.tensor(BETAS).double())
+    truth = np.stack([amplitudes(beta) for beta in BETAS])
+    np.testing.assert_allclose(found.detach(), truth, atol=1e-3)
+    assert (found[truth == 0] == 0).all(), "closed is closed"
+
+
+@pytest.mark.parametrize("logit", [-1e4, -1e-9, 0.0, 1e-9, 50.0, 1e4])
+def test_the_slope_of_a_closing_gate_is_finite(logit):
+    gate = RateGate(3, side="decoder")
+    nn.init.zeros_(gate.linear.weight)
+    nn.init.constant_(gate.linear.bias, logit)
+    h = torch.ones(2, 3, requires_grad=True)
+    loss = gate(h, torch.tensor([0.1, 10.0])).sum()
+    for gradient in torch.autograd.grad(loss, [h, *gate.parameters()]):
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() <= 2 * 500
+
+
+def test_a_decoder_s_gate_starts_open_at_every_beta():
+    gate = RateGate(200, side="decoder")
+    found = gate(torch.ones(7, 200), torch.tensor(BETAS))
+    assert found.min() > 0.8
+
+
 def test_the_gate_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="side must be 'encoder' or 'decoder', got 'both'"):
+        RateGate(3, side="both")
     for bounds in ((0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, math.inf)):
         with pytest.raises(ValueError, match="lower and upper must be 0 < lower < upper, got"):
             RateGate(3, *bounds)
@@ -122,7 +174,7 @@ class Linears(VAEModule):
     def __init__(self, objective, d=5):
         super().__init__(objective=objective, optimizer=lambda p: torch.optim.Adam(p, 0.02))
         self.hidden, self.out = nn.Linear(d, 32), nn.Linear(32, 2 * d)
-        self.gate, self.scale = RateGate(32), RateGate(d)
+        self.gate, self.scale = RateGate(32), RateGate(d, side="decoder")
         self.decoding, self.head = nn.Linear(d, d), Gaussian(0.5**0.5)
         self.direct = nn.Linear(1, d)
         self.seen = []
@@ -154,13 +206,44 @@ def test_beta_reaches_encoder_and_decoder_and_is_one_in_validation(fit_with):
 
 def test_one_model_has_the_rates_of_many(fit_with):
     """On the linear-Gaussian model the rate at every β is known: reverse water-filling."""
-    eigenvalues, noise = np.array([4.0, 2.0, 1.0, 0.5, 0.2]), 0.5
-    x = whitened(eigenvalues.tolist(), 2000)
+    x = whitened(EIGENVALUES.tolist(), 2000)
     vae = Linears(MultiRate(0.4, 8.0))
     vae._lr_scheduler = lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 40)
     fit_with(max_epochs=40).fit(vae, DataLoader(x, 100, shuffle=True))
     for beta in (0.5, 1.0, 2.0, 4.0):
-        truth = 0.5 * np.maximum(0, np.log(eigenvalues / (beta * noise))).sum()
+        truth = 0.5 * np.maximum(0, np.log(EIGENVALUES / (beta * NOISE))).sum()
         with torch.no_grad():
             rate = vae(x, beta=torch.full((2000,), beta)).rate.mean().item()
         assert rate == pytest.approx(truth, rel=0.12, abs=0.2)
+
+
+class Filled(VAEModule):
+    """The linear-Gaussian VAE at the optimum of every β, by gates on both of its sides."""
+
+    def __init__(self):
+        super().__init__(objective=MultiRate(), prior=StandardNormal(5))
+        self.encoding, self.decoding = (filling(RateGate(5, side="decoder")) for _ in range(2))
+        self.head = Gaussian(NOISE**0.5)
+        self.double()
+
+    def encode(self, x, beta):
+        eigenvalues = torch.from_numpy(EIGENVALUES)
+        share = (beta.unsqueeze(1) * NOISE / eigenvalues).clamp(max=1.0)
+        return DiagonalGaussian(self.encoding(x / eigenvalues.sqrt(), beta), share.log())
+
+    def decode(self, z, beta):
+        return self.head(torch.from_numpy(np.sqrt(EIGENVALUES)) * self.decoding(z, beta))
+
+
+@pytest.mark.parametrize("beta", BETAS)
+def test_gates_on_both_sides_are_the_optimum_at_any_beta_that_is_asked_for(beta):
+    x = whitened(EIGENVALUES.tolist(), 2000).double()
+    vae, asked = Filled(), torch.full((2000,), beta).double()
+    with torch.no_grad():
+        found = vae(x, samples=200, beta=asked)
+        assert vae.reconstruct(x, beta=asked).shape == x.shape
+    rate = 0.5 * np.maximum(0, np.log(EIGENVALUES / (beta * NOISE))).sum()
+    assert found.rate.mean().item() == pytest.approx(rate, abs=0.01)
+    error = np.minimum(EIGENVALUES, beta * NOISE).sum()
+    distortion = error / (2 * NOISE) + 2.5 * math.log(2 * math.pi * NOISE)
+    assert found.distortion.mean().item() == pytest.approx(distortion, abs=0.02)

@@ -1,0 +1,213 @@
+"""Encoder heads: what they make of features, the rates that follow, and that they train."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from scipy import special
+from torch import nn
+from torch.distributions import Distribution, Laplace
+from torch.utils.data import DataLoader
+
+from lightning_vae import VAEModule, distributions, kl, likelihoods, posteriors, priors
+from lightning_vae.networks import ConvEncoder, MLPDecoder, MLPEncoder
+from lightning_vae.posteriors import Gaussian, Posterior, VonMisesFisher, Weibull
+
+
+class LaplaceHead(Posterior):
+    """A head of the user's own."""
+
+    def features(self, latent):
+        return 2 * latent
+
+    def forward(self, features):
+        loc, log_scale = features.chunk(2, dim=1)
+        return Laplace(loc, log_scale.exp())
+
+
+# Every head with its family, and the features it needs for five latents.
+HEADS = {
+    "Gaussian": (Gaussian(), distributions.DiagonalGaussian, 10, priors.StandardNormal),
+    "Weibull": (Weibull(), distributions.Weibull, 10, priors.Weibull),
+    "VonMisesFisher": (
+        VonMisesFisher(),
+        distributions.VonMisesFisher,
+        6,
+        priors.HypersphericalUniform,
+    ),
+    "fixed": (VonMisesFisher(20.0), distributions.VonMisesFisher, 5, priors.HypersphericalUniform),
+    "own": (LaplaceHead(), Laplace, 10, priors.StandardNormal),
+}
+every = pytest.mark.parametrize(("head", "family", "count", "prior"), HEADS.values(), ids=HEADS)
+
+
+def test_every_head_has_a_row():
+    heads = {getattr(posteriors, name) for name in posteriors.__all__}
+    classes = {head for head in heads if isinstance(head, type) and head is not Posterior}
+    assert classes <= {type(row[0]) for row in HEADS.values()}
+
+
+@every
+def test_an_encoder_ends_in_the_head_it_was_given(head, family, count, prior):
+    assert head.features(5) == count
+    for encoder in (
+        MLPEncoder((1, 16, 16), 5, (8,), posterior=head),
+        ConvEncoder((1, 16, 16), 5, (4, 8), (8,), posterior=head),
+    ):
+        assert encoder.linears[-1].out_features == count
+        q = encoder(torch.rand(3, 1, 16, 16))
+        assert type(q) is family
+        z = q.rsample()
+        assert z.shape == (3, 5)
+        rate = kl(q, prior(5)(), z)
+        assert rate.shape == ((3, 1) if prior is priors.HypersphericalUniform else (3, 5))
+        (rate.sum() + z.square().sum() + z[:, 0].sum()).backward()
+        assert all(p.grad.isfinite().all() and p.grad.any() for p in encoder.parameters())
+
+
+@every
+@pytest.mark.parametrize("objective_draws", [None, 4])
+def test_a_vae_of_the_head_trains_and_samples(head, family, count, prior, objective_draws):
+    vae = VAEModule(MLPEncoder((4,), 5, (8,), head), MLPDecoder((4,), 5, (8,)), prior(5))
+    output = vae(torch.rand(6, 4), samples=objective_draws)
+    assert output.elbo.isfinite().all()
+    assert vae.sample(3).shape == (3, 4)
+    assert vae.train_rate.mean() == ()
+    if head is not HEADS["fixed"][0]:
+        assert (output.rate > 0).float().mean() > 0.5
+
+
+def test_the_default_is_the_gaussian_and_adds_nothing_to_the_state():
+    encoder = MLPEncoder((4,), 2)
+    assert isinstance(encoder.posterior, Gaussian)
+    assert sorted(encoder.state_dict()) == [
+        f"linears.{i}.{n}" for i in (0, 1) for n in ("bias", "weight")
+    ]
+
+
+def test_features_are_the_parameters_in_order():
+    features = torch.arange(8.0).view(2, 4)
+    q = Gaussian()(features)
+    assert torch.equal(q.loc, features[:, :2])
+    assert torch.equal(q.log_variance, features[:, 2:])
+    q = Weibull()(features)
+    assert torch.equal(q.log_scale, features[:, :2])
+    assert torch.equal(q.log_concentration, features[:, 2:])
+    q = VonMisesFisher()(features)
+    torch.testing.assert_close(q.loc, nn.functional.normalize(features[:, :3], dim=1))
+    truth = [1 + math.log1p(math.exp(x)) for x in (3, 7)]
+    torch.testing.assert_close(q.concentration, torch.tensor(truth))
+
+
+@pytest.mark.parametrize(("kappa", "rate"), [(13, 2.1726), (50, 12.2534), (200, 30.3733)])
+def test_a_fixed_concentration_costs_the_published_constant_whatever_x(kappa, rate):
+    head, prior = VonMisesFisher(float(kappa)), priors.HypersphericalUniform(32)
+    features = (100 * torch.randn(5, 32)).requires_grad_()
+    q = head(features)
+    found = kl(q, prior(), q.rsample())
+    np.testing.assert_allclose(found.detach(), rate, atol=1e-3)
+    assert not found.requires_grad or not torch.autograd.grad(found.sum(), features)[0].any()
+
+
+def test_the_weibull_s_rate_is_the_closed_form():
+    features = torch.tensor([[math.log(0.7), math.log(1.5)]])
+    q = Weibull()(features)
+    assert kl(q, priors.Weibull(1)(), q.rsample()).item() == pytest.approx(0.2016565, abs=1e-6)
+    q = Weibull()(torch.tensor([[math.log(1.3), math.log(2.0)]]))
+    prior = priors.Weibull(1, scale=2.0, concentration=1.5)
+    assert kl(q, prior(), q.rsample()).item() == pytest.approx(0.2711843, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "prior", [None, priors.StandardNormal(3), priors.GaussianMixture(3), priors.RealNVP(3)]
+)
+def test_directions_need_a_prior_over_directions(prior):
+    vae = VAEModule(MLPEncoder((4,), 3, (), VonMisesFisher()), MLPDecoder((4,), 3), prior)
+    with pytest.raises(ValueError, match=r"both over directions; .* prior=priors.HypersphericalU"):
+        vae(torch.rand(2, 4))
+    gaussian = VAEModule(MLPEncoder((4,), 3), MLPDecoder((4,), 3), priors.HypersphericalUniform(3))
+    with pytest.raises(ValueError, match="both over directions"):
+        gaussian(torch.rand(2, 4))
+
+
+def test_directions_take_a_vampprior_of_their_own():
+    encoder = MLPEncoder((4,), 3, (), VonMisesFisher())
+    vae = VAEModule(encoder, MLPDecoder((4,), 3), priors.VampPrior(torch.rand(5, 4)))
+    output = vae(torch.rand(200, 4))
+    assert output.rate.isfinite().all()
+    norms = torch.linalg.vector_norm(vae.prior().sample((7,)), dim=1)
+    torch.testing.assert_close(norms, torch.ones(7))
+
+
+def test_what_makes_no_sense_is_refused_at_construction():
+    for kappa in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(
+            ValueError, match=f"concentration must be positive and finite, got {kappa}"
+        ):
+            VonMisesFisher(kappa)
+    with pytest.raises(ValueError, match="latent must be 2 or more for directions to turn, got 1"):
+        MLPEncoder((4,), 1, posterior=VonMisesFisher())
+    with pytest.raises(ValueError, match="latent must be 2 or more for directions to turn, got 1"):
+        priors.HypersphericalUniform(1)
+    message = re.escape("posterior must be an encoder head of lightning_vae.posteriors, got <class")
+    with pytest.raises(TypeError, match=message):
+        ConvEncoder((1, 16, 16), 2, (4,), posterior=Gaussian)
+    for name in ("scale", "concentration"):
+        with pytest.raises(ValueError, match=f"{name} must be positive and finite, got 0.0"):
+            priors.Weibull(3, **{name: 0.0})
+
+
+# --- through the Trainer
+
+
+def test_on_a_circle_the_bound_of_the_sphere_is_the_evidence(fit_with, tmp_path):
+    """The posterior of x = u + noise, u on the circle, is von Mises-Fisher with κ = |x| / σ²."""
+    sigma, angle = 0.3, 2 * math.pi * torch.rand(512)
+    x = torch.stack([angle.cos(), angle.sin()], 1)
+    kappa = 1 / sigma**2
+    evidence = math.log(special.ive(0, kappa)) - math.log(2 * math.pi * sigma**2)
+
+    def parts():
+        decoder = MLPDecoder((2,), 2, (), likelihoods.Gaussian(sigma))
+        encoder = MLPEncoder((2,), 2, (32,), VonMisesFisher())
+        return {"encoder": encoder, "decoder": decoder, "prior": priors.HypersphericalUniform(2)}
+
+    vae = VAEModule(**parts(), optimizer=lambda p: torch.optim.Adam(p, 0.01))
+    trainer = fit_with(max_epochs=40)
+    trainer.fit(vae, DataLoader(x, 64, shuffle=True))
+    elbo = vae(x, samples=100).elbo.mean().item()
+    assert elbo == pytest.approx(evidence, abs=0.05)
+    assert vae.encode(x).concentration.mean().item() == pytest.approx(kappa, rel=0.15)
+    trainer.save_checkpoint(tmp_path / "circle.ckpt")
+    loaded = VAEModule.load_from_checkpoint(tmp_path / "circle.ckpt", **parts())
+    torch.testing.assert_close(loaded.embed(x), vae.embed(x))
+
+
+def test_a_weibull_vae_finds_positive_parts(fit_with):
+    """Non-negative matrix factorisation: what x is the sum of."""
+    parts = torch.tensor([[1.0, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]])
+    x = torch.empty(1024, 3).exponential_() @ parts
+    decoder = MLPDecoder((6,), 3, (), likelihoods.Gaussian(0.1), nonnegative=True)
+    assert [name for name, _ in decoder.named_parameters()] == ["linears.0.weight"]
+    vae = VAEModule(
+        MLPEncoder((6,), 3, (32,), Weibull()),
+        decoder,
+        priors.Weibull(3),
+        optimizer=lambda p: torch.optim.Adam(p, 0.01),
+    )
+    fit_with(max_epochs=30).fit(vae, DataLoader(x, 64, shuffle=True))
+    with torch.no_grad():
+        weights = torch.stack([decoder(row).mean[0] for row in torch.eye(3).split(1)])
+    assert (weights >= 0).all()
+    cosines = nn.functional.normalize(weights) @ nn.functional.normalize(parts).T
+    assert sorted(cosines.argmax(1).tolist()) == [0, 1, 2]
+    assert cosines.max(1).values.min() > 0.97
+
+
+def test_a_posterior_is_a_distribution_over_the_latents_of_each_example():
+    for head, _, count, _ in HEADS.values():
+        q = head(torch.randn(4, count))
+        assert isinstance(q, Distribution)
+        assert q.batch_shape[0] == 4
