@@ -7,6 +7,8 @@ from lightning_vae.callbacks.annealing import (
     CyclicalAnnealing,
     FreeBitsAnnealing,
 )
+from lightning_vae.callbacks.lagging import LaggingInference
+from lightning_vae.callbacks.resetting import Reset, ResetAt
 
 __all__ = [
     "Anneal",
@@ -14,4 +16,7 @@ __all__ = [
     "CapacityAnnealing",
     "CyclicalAnnealing",
     "FreeBitsAnnealing",
+    "LaggingInference",
+    "Reset",
+    "ResetAt",
 ]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import dropout as drop
 
-from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.distributions.sentences import PADDING, START, UNKNOWN, Sentences
+from lightning_vae.networks.feedforward import _last
+from lightning_vae.posteriors import Posterior
 
 __all__ = ["LSTMDecoder", "LSTMEncoder", "TransformerDecoder", "drop_words"]
 
@@ -22,7 +23,7 @@ def drop_words(words: Tensor, rate: float) -> Tensor:
 
     Source: Bowman et al. 2016, section 3.1.
 
-    >>> drop_words(torch.tensor([[START, 7, 8]]), rate=1.0)
+    >>> drop_words(torch.tensor([[1, 7, 8]]), rate=1.0)
     tensor([[1, 3, 3]])
     """
     dropped = (torch.rand(words.shape, device=words.device) < rate) & (words != START)
@@ -76,7 +77,7 @@ class LSTMEncoder(nn.Module):
 
     Source: Bowman et al. 2016, section 3.
 
-    >>> LSTMEncoder(vocabulary=20, latent=2)(torch.tensor([[7, 8, END], [9, END, PADDING]]))
+    >>> LSTMEncoder(vocabulary=20, latent=2)(torch.tensor([[7, 8, 2], [9, 2, 0]]))
     DiagonalGaussian(loc: torch.Size([2, 2]), log_variance: torch.Size([2, 2]))
     """
 
@@ -87,27 +88,24 @@ class LSTMEncoder(nn.Module):
         embedding: int = 256,
         hidden: int = 256,
         dropout: float = 0.0,
-        posterior: nn.Module | None = None,
+        posterior: Posterior | None = None,
     ) -> None:
         super().__init__()
         self.vocabulary, self.dropout = _vocabulary(vocabulary), _share("dropout", dropout)
-        self.posterior = posterior
+        self.posterior = _last(posterior)
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
-        features = 2 if posterior is None else int(posterior.features)  # type: ignore[arg-type]
-        self.linear = nn.Linear(hidden, features * latent)
+        self.linear = nn.Linear(hidden, self.posterior.features(latent))
 
     def forward(self, x: Tensor, **context: Any) -> Distribution:
         _refuse_other_words(x, self.vocabulary)
         states, _ = self.lstm(drop(self.embedding(x), self.dropout, self.training))
         # What it reads after the last word, padding, changes no state before: no packing needed.
         last = ((x != PADDING).sum(1) - 1).clamp(min=0)
-        features = self.linear(states[torch.arange(len(x), device=x.device), last])
-        if self.posterior is not None:
-            posterior: Distribution = self.posterior(features)
-            return posterior
-        loc, log_variance = features.chunk(2, dim=1)
-        return DiagonalGaussian(loc, log_variance, validate_args=False)
+        posterior: Distribution = self.posterior(
+            self.linear(states[torch.arange(len(x), device=x.device), last])
+        )
+        return posterior
 
 
 class LSTMDecoder(nn.Module):
@@ -130,7 +128,7 @@ class LSTMDecoder(nn.Module):
     Latent Variable Collapse with Generative Skip Models".
 
     >>> p = LSTMDecoder(vocabulary=20, latent=2, length=5)(torch.randn(3, 2))
-    >>> p.log_prob(torch.tensor([[7, 8, END], [9, END, PADDING], [7, 7, END]])).shape, p.mean.shape
+    >>> p.log_prob(torch.tensor([[7, 8, 2], [9, 2, 0], [7, 7, 2]])).shape, p.mean.shape
     (torch.Size([3]), torch.Size([3, 5]))
     """
 
@@ -202,7 +200,7 @@ class TransformerDecoder(nn.Module):
     Source: Vaswani et al. 2017; z by addition, Li et al. 2020 (Optimus), section 3.
 
     >>> p = TransformerDecoder(vocabulary=20, latent=2, width=16, length=5)(torch.randn(2, 2))
-    >>> p.log_prob(torch.tensor([[7, 8, END], [9, END, PADDING]])).shape, p.mean.shape
+    >>> p.log_prob(torch.tensor([[7, 8, 2], [9, 2, 0]])).shape, p.mean.shape
     (torch.Size([2]), torch.Size([2, 5]))
     """
 
