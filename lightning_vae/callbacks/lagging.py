@@ -71,7 +71,9 @@ class LaggingInference(Callback):
     ``schedule/aggressive`` and ``schedule/encoder_steps``.
 
     All steps are the module's one optimizer's: what has no gradient it leaves alone. The state is
-    in the checkpoint, with the place in the encoder's own batches where the loader can tell it.
+    in the checkpoint, with the place in the encoder's own batches where the loader can tell it. A
+    resume is exact but for one case, Lightning's own: after a checkpoint of an epoch's very last
+    step, made before the validation there, that validation is skipped, and the phase judges later.
 
     Args:
         modules: The encoder: a dotted path from the module, or several.
