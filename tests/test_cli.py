@@ -26,6 +26,7 @@ from tests.test_linear_gaussian import TABLE, within
 CONFIGS = Path(__file__).parent.parent / "configs"
 BASES = {path.stem: path for path in CONFIGS.glob("*.yaml")}
 FRAGMENTS = {path.stem: path for path in (CONFIGS / "anneal").glob("*.yaml")}
+CURES = {path.stem: path for path in (CONFIGS / "cures").glob("*.yaml")}
 MOVE_BETA = {"linear", "cyclical", "sigmoid"}
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
@@ -56,17 +57,35 @@ def mnist_root(here, monkeypatch) -> Path:
     return root
 
 
+@pytest.fixture
+def ptb_root(here) -> Path:
+    """Some sentences under the names of the Penn Treebank's files."""
+    root = here / "data" / "ptb"
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("train", "valid", "test"):
+        (root / f"ptb.{name}.txt").write_text(" the cat sat \n a dog <unk> \n" * 40)
+    return root
+
+
 def fit(*args: str | Path):
     return run(["fit", *map(str, args), *ON_CPU])
 
 
 def test_every_config_is_here():
-    assert set(BASES) == {"sprites", "mnist", "linear_gaussian"}
+    assert set(BASES) == {
+        "sprites",
+        "mnist",
+        "linear_gaussian",
+        "toy_text",
+        "ptb",
+        "ptb_transformer",
+    }
+    assert set(CURES) == {"lagging", "cyclical_restarts"}
     assert set(FRAGMENTS) == {"linear", "cyclical", "sigmoid", "free_bits", "capacity"}
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_every_config_runs(here, mnist_root, base):
+def test_every_config_runs(here, mnist_root, ptb_root, base):
     cli = fit("-c", BASES[base], "--trainer.fast_dev_run=2")
     assert cli.trainer.global_step == 2
     assert cli.trainer.callback_metrics["val/elbo"].isfinite()
@@ -74,7 +93,7 @@ def test_every_config_runs(here, mnist_root, base):
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)
 @pytest.mark.parametrize("base", BASES)
-def test_every_fragment_appends_to_a_base(here, mnist_root, base, fragment):
+def test_every_fragment_appends_to_a_base(here, mnist_root, ptb_root, base, fragment):
     short = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
     small = ["--data.batch_size=4", "--trainer.limit_val_batches=1"]
     replaced = base == "sprites" and fragment in MOVE_BETA  # its own annealing is the last callback
@@ -86,6 +105,16 @@ def test_every_fragment_appends_to_a_base(here, mnist_root, base, fragment):
     scheduled = [key for key in curves if key.startswith("schedule/")]
     assert len(scheduled) == 1 + (base == "sprites" and not replaced)
     assert [x for x, _ in curves[scheduled[0]]][-1] == 5
+
+
+@pytest.mark.parametrize("cure", CURES)
+def test_every_cure_appends_to_a_base(here, cure):
+    short = ["--trainer.max_epochs=11", "--trainer.limit_train_batches=2"]
+    cli = fit("-c", BASES["toy_text"], "-c", CURES[cure], *short)
+    curves = events(cli.trainer.log_dir)
+    said = {"lagging": "schedule/aggressive", "cyclical_restarts": "schedule/cycle"}[cure]
+    assert curves[said]
+    assert cli.trainer.callback_metrics["val/elbo"].isfinite()
 
 
 @pytest.mark.parametrize("fragment", [None, *FRAGMENTS])
