@@ -168,8 +168,9 @@ class LaggingInference(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if self.aggressive and isinstance(pl_module, VAEModule):
-            x = pl_module.inputs(batch)
-            context = {**pl_module.context(batch), **pl_module.objective.context(x)}
+            x = pl_module._acceptable(pl_module.inputs(batch))
+            own = pl_module.objective.context(x)
+            context = pl_module._here({**pl_module.context(batch), **own})
             with seeded(batch_idx, pl_module.device):
                 latents = pl_module.infer(x, **context)
             told = batch_information(latents)

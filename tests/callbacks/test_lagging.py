@@ -1,7 +1,12 @@
 """Lagging inference: who is stepped when, when it ends, and that a resume goes on exactly."""
 
 import copy
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,3 +226,17 @@ def test_mistakes_are_named(fit_with):
     lasting = DataLoader(torch.rand(4, 2), num_workers=1, persistent_workers=True)
     with pytest.raises(ValueError, match="persistent_workers=False"):
         own_loader(lasting)
+
+
+@pytest.mark.slow
+def test_two_processes_agree_on_every_weight_and_on_when_it_ends(tmp_path):
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, Path(__file__).parent / "lagging_processes.py", tmp_path],
+        check=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        timeout=300,
+    )
+    one, other = (json.loads((tmp_path / f"lagging-{rank}.json").read_text()) for rank in range(2))
+    assert one == other
