@@ -23,9 +23,11 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 BASES = {path.stem: path for path in CONFIGS.glob("*.yaml")}
 MOVING = ("anneal", "control")
 FRAGMENTS = {path.stem: path for kind in MOVING for path in (CONFIGS / kind).glob("*.yaml")}
+CURES = {path.stem: path for path in (CONFIGS / "cures").glob("*.yaml")}
 # Those that read files which are made here; all but for its data, a base like the others.
 ON_FILES = sorted(set(MADE) - {"mnist"})
 FULL = [name for name in BASES if name not in ON_FILES]
+SWEPT = ["sprites", "mnist", "linear_gaussian", "toy_text"]
 CONTROL = {"rate", "rate_steps", "geco", "minimum_rate", "soft_free_bits", "rewo"}
 MOVE_BETA = {"linear", "cyclical", "sigmoid", "plateau"} | CONTROL
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
@@ -44,12 +46,23 @@ def mnist_root(here, monkeypatch) -> Path:
     return here / "data"
 
 
+@pytest.fixture
+def ptb_root(here) -> Path:
+    """Some sentences under the names of the Penn Treebank's files."""
+    root = here / "data" / "ptb"
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("train", "valid", "test"):
+        (root / f"ptb.{name}.txt").write_text(" the cat sat \n a dog <unk> \n" * 40)
+    return root
+
+
 def fit(*args: str | Path):
     return run(["fit", *map(str, args), *ON_CPU])
 
 
 def test_every_config_is_here():
-    assert set(BASES) == {"sprites", "mnist", "linear_gaussian", *ON_FILES}
+    assert set(BASES) == {*SWEPT, "ptb", "ptb_transformer", *ON_FILES}
+    assert set(CURES) == {"lagging", "cyclical_restarts"}
     assert set(FRAGMENTS) == {"free_bits", "capacity"} | MOVE_BETA
 
 
@@ -67,14 +80,14 @@ def test_every_config_of_files_runs(here, monkeypatch, base):
 
 
 @pytest.mark.parametrize("base", FULL)
-def test_every_config_runs(here, mnist_root, base):
+def test_every_config_runs(here, mnist_root, ptb_root, base):
     cli = fit("-c", BASES[base], "--trainer.fast_dev_run=2")
     assert cli.trainer.global_step == 2
     assert cli.trainer.callback_metrics["val/elbo"].isfinite()
 
 
 @pytest.mark.parametrize("fragment", FRAGMENTS)
-@pytest.mark.parametrize("base", FULL)
+@pytest.mark.parametrize("base", SWEPT)
 def test_every_fragment_appends_to_a_base(here, mnist_root, base, fragment):
     short = ["--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
     small = ["--data.batch_size=4", "--trainer.limit_val_batches=1"]
@@ -87,6 +100,16 @@ def test_every_fragment_appends_to_a_base(here, mnist_root, base, fragment):
     scheduled = [key for key in curves if key.startswith("schedule/")]
     assert len(scheduled) == 1 + (base == "sprites" and not replaced)
     assert [x for x, _ in curves[scheduled[0]]][-1] == 5
+
+
+@pytest.mark.parametrize("cure", CURES)
+def test_every_cure_appends_to_a_base(here, cure):
+    short = ["--trainer.max_epochs=11", "--trainer.limit_train_batches=2"]
+    cli = fit("-c", BASES["toy_text"], "-c", CURES[cure], *short)
+    curves = events(cli.trainer.log_dir)
+    said = {"lagging": "schedule/aggressive", "cyclical_restarts": "schedule/cycle"}[cure]
+    assert curves[said]
+    assert cli.trainer.callback_metrics["val/elbo"].isfinite()
 
 
 @pytest.mark.parametrize("fragment", [None, *FRAGMENTS])

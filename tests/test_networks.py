@@ -36,7 +36,7 @@ def size(module):
 
 
 def test_every_network_has_a_row():
-    assert set(BOTH) == set(networks.__all__)
+    assert set(BOTH) == set(networks.feedforward.__all__)
 
 
 @every_encoder

@@ -13,7 +13,14 @@ from torch.utils.data import DataLoader
 
 from lightning_vae import VAEModule, distributions, kl, likelihoods, posteriors, priors
 from lightning_vae.networks import ConvEncoder, MLPDecoder, MLPEncoder
-from lightning_vae.posteriors import Gaussian, Posterior, VonMisesFisher, Weibull
+from lightning_vae.posteriors import (
+    BatchNormGaussian,
+    DeltaGaussian,
+    Gaussian,
+    Posterior,
+    VonMisesFisher,
+    Weibull,
+)
 
 
 class LaplaceHead(Posterior):
@@ -38,6 +45,18 @@ HEADS = {
         priors.HypersphericalUniform,
     ),
     "fixed": (VonMisesFisher(20.0), distributions.VonMisesFisher, 5, priors.HypersphericalUniform),
+    "BatchNormGaussian": (
+        BatchNormGaussian(5),
+        distributions.DiagonalGaussian,
+        10,
+        priors.StandardNormal,
+    ),
+    "DeltaGaussian": (
+        DeltaGaussian(0.1),
+        distributions.DiagonalGaussian,
+        10,
+        priors.StandardNormal,
+    ),
     "own": (LaplaceHead(), Laplace, 10, priors.StandardNormal),
 }
 every = pytest.mark.parametrize(("head", "family", "count", "prior"), HEADS.values(), ids=HEADS)

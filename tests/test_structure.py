@@ -98,6 +98,9 @@ ROWS: dict[type, Callable[[], Any]] = {
         poisson.Poisson(torch.zeros(3, 2)), torch.zeros(3, 2)
     ),
     profile_normal.ProfileNormal: lambda: profile_normal.ProfileNormal(torch.zeros(3), 1.0, 0.01),
+    distributions.Sentences: lambda: distributions.Sentences(
+        networks.LSTMDecoder(9, 2, 3, 4), torch.zeros(3, 2), length=5
+    ),
     tokens.Tokens: lambda: tokens.Tokens(torch.zeros(3, 4, 5), padding=0),
     weighted.Weighted: lambda: weighted.Weighted(
         distributions.Bernoulli(torch.zeros(3, 2)), torch.ones(3, 1)
@@ -133,6 +136,8 @@ ROWS: dict[type, Callable[[], Any]] = {
     posteriors.Gaussian: posteriors.Gaussian,
     posteriors.VonMisesFisher: lambda: posteriors.VonMisesFisher(50.0),
     posteriors.Weibull: posteriors.Weibull,
+    posteriors.BatchNormGaussian: lambda: posteriors.BatchNormGaussian(4),
+    posteriors.DeltaGaussian: lambda: posteriors.DeltaGaussian(0.1),
     mixture.Mixture: lambda: mixture.Mixture(
         torch.distributions.Categorical(torch.ones(2)), lv.DiagonalGaussian(torch.zeros(2), 0.0)
     ),
@@ -140,6 +145,9 @@ ROWS: dict[type, Callable[[], Any]] = {
     networks.MLPDecoder: lambda: networks.MLPDecoder((1, 8, 8), latent=4),
     networks.ConvEncoder: lambda: networks.ConvEncoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
     networks.ConvDecoder: lambda: networks.ConvDecoder((1, 16, 16), 4, (4, 8), hidden=(16,)),
+    networks.LSTMEncoder: lambda: networks.LSTMEncoder(9, 2, 3, 4),
+    networks.LSTMDecoder: lambda: networks.LSTMDecoder(9, 2, 3, 4, length=5),
+    networks.TransformerDecoder: lambda: networks.TransformerDecoder(9, 2, 4, heads=2, length=5),
     lv.ELBO: lambda: lv.ELBO(beta=4.0, free_bits=0.1, capacity=2.0),
     objectives.TotalCorrelation: lambda: objectives.TotalCorrelation(size=100),
     objectives.DIP: lambda: objectives.DIP(lambda_od=5.0),
@@ -198,6 +206,10 @@ ROWS: dict[type, Callable[[], Any]] = {
     metrics.ReconstructionQuality: metrics.ReconstructionQuality,
     metrics.SAP: metrics.SAP,
     metrics.UDR: metrics.UDR,
+    callbacks.LaggingInference: lambda: callbacks.LaggingInference(most=10),
+    callbacks.ResetAt: lambda: callbacks.ResetAt(5, callbacks.Reset(optimizer=True)),
+    data.Text: lambda: data.Text("data/ptb"),
+    data.ToyText: lambda: data.ToyText(train_size=10),
     data.Arrays: lambda: data.Arrays(torch.rand(5, 2), torch.rand(3, 2)),
     data.MNIST: lambda: data.MNIST("data"),
     data.FashionMNIST: lambda: data.FashionMNIST("data"),

@@ -15,6 +15,7 @@ from lightning_vae.callbacks.decoded import Decoded
 from lightning_vae.callbacks.disentanglement import DisentanglementEvaluation
 from lightning_vae.callbacks.geco import GECO
 from lightning_vae.callbacks.image_interpolation import ImageInterpolation
+from lightning_vae.callbacks.lagging import LaggingInference
 from lightning_vae.callbacks.latent_scatter import LatentScatter
 from lightning_vae.callbacks.latent_traversal import LatentTraversal
 from lightning_vae.callbacks.minimum_rate import MinimumRate
@@ -25,6 +26,7 @@ from lightning_vae.callbacks.rate_controller import RateController
 from lightning_vae.callbacks.rate_spectrum import RateSpectrumFigure
 from lightning_vae.callbacks.reconstructions import Reconstructions
 from lightning_vae.callbacks.report import EvaluationReport
+from lightning_vae.callbacks.resetting import Reset, ResetAt
 from lightning_vae.callbacks.rewo import REWO
 from lightning_vae.callbacks.schedule_overlay import ScheduleOverlay
 from lightning_vae.callbacks.soft_free_bits import SoftFreeBits
@@ -46,6 +48,7 @@ __all__ = [
     "EvaluationReport",
     "FreeBitsAnnealing",
     "ImageInterpolation",
+    "LaggingInference",
     "LatentScatter",
     "LatentTraversal",
     "LowerBeta",
@@ -57,6 +60,8 @@ __all__ = [
     "RateController",
     "RateSpectrumFigure",
     "Reconstructions",
+    "Reset",
+    "ResetAt",
     "RestartCycle",
     "ScheduleOverlay",
     "Seen",

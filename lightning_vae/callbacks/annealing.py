@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
+from lightning_vae import clock
 from lightning_vae.callbacks.anneal import Anneal, Unit
-from lightning_vae.callbacks.cycling import Event, begun, cycling
+from lightning_vae.callbacks.cycling import Event, begun, cycle, cycling
+from lightning_vae.callbacks.resetting import Beginning, Reset
 from lightning_vae.callbacks.trigger import Trigger
 from lightning_vae.schedules import Cyclic, Linear, Schedule
 
@@ -105,6 +107,8 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         unit: What t counts. With ``"run"`` the cycles fill the fit.
         period: The length of a cycle in that unit; needed for ``"epoch"`` and ``"step"``.
         enabled: False leaves β alone, whatever is called.
+        reset: What else begins anew with every cycle but the first, see :class:`Reset`; nothing by
+            default. The number of the cycle is then logged as ``schedule/cycle``.
 
     Raises:
         ValueError: if cycles or ratio are out of range, or a period is missing.
@@ -119,6 +123,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     coefficient = "beta"
     events: list[Event]
+    cycle: tuple[float, int] | None  # the one that has begun, see :func:`cycling.cycle`
 
     def __init__(
         self,
@@ -130,6 +135,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         unit: Unit = "run",
         period: float | None = None,
         enabled: bool = True,
+        reset: Reset | None = None,
     ) -> None:
         if not callable(shape):
             raise TypeError(f"shape must make a schedule, got {shape!r}; write shape=Linear.")
@@ -145,7 +151,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
         if not isinstance(cycles, int) or cycles < 1:
             raise ValueError(f"cycles must be a whole number of at least 1, got {cycles!r}.")
         self.cycles, self.ratio, self.period = cycles, ratio, period
-        self.start, self.stop, self.shape = start, stop, shape
+        self.start, self.stop, self.shape, self.reset = start, stop, shape, reset
         length = 1 / cycles if period is None else period
         self.cyclic = Cyclic(shape(start, stop, ratio * length), period=length, cycles=cycles)
         super().__init__(self.cyclic, unit, enabled=enabled)
@@ -169,12 +175,28 @@ class CyclicalAnnealing(_CoefficientAnnealing):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"events": [tuple(event) for event in self.events]}
+        state: dict[str, Any] = {"events": [tuple(event) for event in self.events]}
+        return state if self.reset is None else {**state, "cycle": self.cycle}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._fits:
             self.events = [Event(*event) for event in state_dict["events"]]
+            self.cycle = state_dict.get("cycle")
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_fit_start(trainer, pl_module)
+        if self.enabled and self.reset is not None:
+            self._beginning = Beginning(self.reset, trainer, pl_module)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+        if self.enabled and self.reset is not None:
+            self._begin_cycle(trainer)
 
     @override
     def _apply(self, trainer: Trainer, batch_idx: int = 0) -> None:
@@ -185,7 +207,15 @@ class CyclicalAnnealing(_CoefficientAnnealing):
     @override
     def _forget(self) -> None:
         super()._forget()
-        self.events = []
+        self.events, self.cycle = [], None
+
+    def _begin_cycle(self, trainer: Trainer) -> None:
+        assert self._t is not None
+        now = cycle(self.cyclic, self.events, self._t)
+        if self.cycle is not None and tuple(self.cycle) != now:
+            self._beginning.again(trainer, seed=trainer.global_step, said=f"{self}, cycle {now[1]}")
+            clock.write(trainer, {"schedule/cycle": float(now[1])})
+        self.cycle = now
 
     def _call(self, kind: Literal["stop", "start"]) -> None:
         if not self.enabled:

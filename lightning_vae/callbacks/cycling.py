@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from lightning_vae.schedules import Cyclic
 
-__all__ = ["Event", "begun", "cycling"]
+__all__ = ["Event", "begun", "cycle", "cycling"]
 
 
 class Event(NamedTuple):
@@ -39,8 +39,32 @@ def cycling(schedule: Cyclic, events: Iterable[Event], t: float) -> float:
     >>> [cycling(cycles, events, t) for t in (15, 20, 30, 31, 36)]
     [0.5, 1.0, 1.0, 0.0, 0.5]
     """
+    origin, held = _standing(schedule, events, t)
+    return schedule(schedule.duration if t > held - _edge(schedule) else t - origin)
+
+
+def cycle(schedule: Cyclic, events: Iterable[Event], t: float) -> tuple[float, int]:
+    """Which cycle it is at time t: where its count began, and its number from there.
+
+    >>> from lightning_vae.schedules import Linear
+    >>> cycles = Cyclic(Linear(0, 1, over=10), period=10, cycles=4)
+    >>> events = [Event("stop", 15), Event("start", 30, 31)]
+    >>> [cycle(cycles, events, t) for t in (9, 10, 30, 31)]
+    [(0.0, 0), (0.0, 1), (0.0, 1), (31, 0)]
+    """
+    origin, held = _standing(schedule, events, t)
+    number = math.floor((min(t, held) - origin + _edge(schedule)) / schedule.period)
+    return origin, number - (t > held - _edge(schedule))
+
+
+def _edge(schedule: Cyclic) -> float:
     # A time that misses an edge by a rounding is on it, as everywhere in schedules.
-    edge = 1e-9 * schedule.period
+    return 1e-9 * schedule.period
+
+
+def _standing(schedule: Cyclic, events: Iterable[Event], t: float) -> tuple[float, float]:
+    """From where the cycles are counted at time t, and from when on their end is held."""
+    edge = _edge(schedule)
     origin, held = 0.0, schedule.duration
     for event in events:
         if t < (event.called if event.origin is None else event.origin):
@@ -52,4 +76,4 @@ def cycling(schedule: Cyclic, events: Iterable[Event], t: float) -> float:
         elif event.kind == "start" and event.origin is not None:
             origin = event.origin if is_held else origin
             held = origin + schedule.duration
-    return schedule(schedule.duration if t > held - edge else t - origin)
+    return origin, held

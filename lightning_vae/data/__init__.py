@@ -16,6 +16,8 @@ from lightning_vae.data.omniglot import Omniglot
 from lightning_vae.data.pbmc3k import PBMC3k
 from lightning_vae.data.split import SplitData
 from lightning_vae.data.sprites import Sprites
+from lightning_vae.data.text import Text, Vocabulary
+from lightning_vae.data.toy_text import ToyText
 
 __all__ = [
     "MNIST",
@@ -36,4 +38,7 @@ __all__ = [
     "SplitData",
     "Sprites",
     "Stored",
+    "Text",
+    "ToyText",
+    "Vocabulary",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "Batches",
     "Indexable",
     "Stored",
+    "bucketed",
     "check_choice",
     "check_count",
     "order",
@@ -39,7 +40,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 # What a stream of random numbers is for: the first element of its key.
-ORDER, NOISE, FIXED, SPLIT, AHEAD = range(5)
+ORDER, NOISE, FIXED, SPLIT, AHEAD, BLOCKS = range(6)
 
 
 class Indexable(Protocol[T_co]):
@@ -81,6 +82,31 @@ def shard(order: np.ndarray, rank: int, world: int, pad: bool = False) -> np.nda
     if pad:
         order = np.resize(order, -(-len(order) // world) * world)
     return np.ascontiguousarray(order[rank::world])
+
+
+def bucketed(
+    order: np.ndarray,
+    lengths: np.ndarray,
+    block: int,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Return an order in which blocks of `block` examples are of similar lengths.
+
+    Examples are sorted by length, those of one length in the order given. With a generator the
+    blocks are shuffled, and what does not fill one, the first of the order given, comes last.
+
+    Example:
+        >>> bucketed(np.arange(6), np.array([5, 1, 4, 1, 5, 3]), block=2).tolist()
+        [1, 3, 5, 2, 0, 4]
+    """
+    rest = len(order) % block if generator is not None else 0
+    first, others = (
+        part[np.argsort(lengths[part], kind="stable")] for part in (order[:rest], order[rest:])
+    )
+    if generator is None:
+        return others
+    blocks = generator.permutation(others.reshape(-1, block))
+    return np.concatenate([blocks.reshape(-1), first])
 
 
 def sizes(
@@ -160,6 +186,8 @@ class Batches(Generic[T]):
             images; 0 gathers when asked. The order, the noise and the position do not depend on it;
             what the data set itself draws by torch, in a worker, is a function of (seed, epoch,
             rank, number of the batch), as the noise is.
+        lengths: The length of each example, [N], for batches of similar lengths (of all ranks
+            alike, at one time), sorted by length without `shuffle`.
 
     Raises:
         ValueError: If batch_size < 1, seed < 0, workers < 0, the data set is empty, or `drop_last` leaves
@@ -181,6 +209,7 @@ class Batches(Generic[T]):
         seed: int = 0,
         noise: Callable[[T, np.random.Generator], T] | None = None,
         workers: int = 0,
+        lengths: np.ndarray | None = None,
     ) -> None:
         check_count("batch_size", batch_size, 1)
         check_count("seed", seed, 0)
@@ -195,6 +224,7 @@ class Batches(Generic[T]):
         self.seed = seed
         self.noise = noise
         self._ahead = Ahead(dataset, workers) if workers else None
+        self.lengths = lengths
         self._next = self._done = (0, 0)  # (epoch, batch)
         if drop_last and not len(self):
             raise ValueError(
@@ -208,6 +238,9 @@ class Batches(Generic[T]):
     def _indices(self, epoch: int, rank: int, world: int) -> Sequence[Tensor]:
         size = len(self.dataset)
         indices = order(size, self.seed, epoch) if self.shuffle else np.arange(size)
+        if self.lengths is not None:
+            generator = stream(self.seed, BLOCKS, epoch) if self.shuffle else None
+            indices = bucketed(indices, self.lengths, self.batch_size * world, generator)
         own = torch.from_numpy(shard(indices, rank, world, self.pad))
         batches = self._sizes(rank, world)
         return torch.split(own[: sum(batches)], batches)

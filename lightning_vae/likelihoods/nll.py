@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import Distribution, Independent, constraints
 
 from lightning_vae.distributions import Bernoulli, DiagonalGaussian
 from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.distributions.sentences import Sentences
 from lightning_vae.distributions.weighted import Weighted
 
 __all__ = ["distortion", "finite_extremes"]
@@ -42,7 +43,7 @@ def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) 
             f"decode returned a {type(likelihood).__name__}, not a distribution; end it in a "
             f"likelihood, such as likelihoods.Bernoulli()(logits)."
         )
-    shape = getattr(likelihood, "batch_shape", x.shape) + getattr(likelihood, "event_shape", ())
+    shape = _shape(likelihood, x)
     if shape != x.shape:
         raise ValueError(
             f"decode returned a likelihood of shape {tuple(shape)} for x of shape "
@@ -55,6 +56,14 @@ def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) 
     if isinstance(likelihood, DiagonalGaussian):
         return _per_example(likelihood.cost(x))
     return -_per_example(likelihood.log_prob(x))
+
+
+def _shape(likelihood: Distribution, x: Tensor) -> Size:
+    """The shape that x should have; a sentence may have any length."""
+    if isinstance(likelihood, Sentences):
+        return likelihood.batch_shape + x.shape[1:]
+    batch = Size(getattr(likelihood, "batch_shape", x.shape))
+    return batch + Size(getattr(likelihood, "event_shape", ()))
 
 
 def _per_example(terms: Tensor) -> Tensor:

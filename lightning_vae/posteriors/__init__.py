@@ -4,9 +4,21 @@ And what is asked of any posterior: a draw with gradient, and a mean.
 """
 
 from lightning_vae.posteriors.asked import draw, each, mean
+from lightning_vae.posteriors.batch_norm import BatchNormGaussian
+from lightning_vae.posteriors.delta import DeltaGaussian
 from lightning_vae.posteriors.gaussian import Gaussian
 from lightning_vae.posteriors.posterior import Posterior
 from lightning_vae.posteriors.von_mises_fisher import VonMisesFisher
 from lightning_vae.posteriors.weibull import Weibull
 
-__all__ = ["Gaussian", "Posterior", "VonMisesFisher", "Weibull", "draw", "each", "mean"]
+__all__ = [
+    "BatchNormGaussian",
+    "DeltaGaussian",
+    "Gaussian",
+    "Posterior",
+    "VonMisesFisher",
+    "Weibull",
+    "draw",
+    "each",
+    "mean",
+]

@@ -1,4 +1,4 @@
-"""Encoders and decoders: modules that return a distribution."""
+"""Feed-forward networks: perceptrons, and the convolutions of the β-VAE literature."""
 
 import math
 from collections.abc import Sequence

@@ -1,0 +1,14 @@
+"""Encoders and decoders: modules that return a distribution."""
+
+from lightning_vae.networks.feedforward import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from lightning_vae.networks.text import LSTMDecoder, LSTMEncoder, TransformerDecoder
+
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "LSTMDecoder",
+    "LSTMEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "TransformerDecoder",
+]
