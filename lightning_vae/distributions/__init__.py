@@ -12,7 +12,6 @@ from lightning_vae.distributions.gaussian import DiagonalGaussian, StandardGauss
 from lightning_vae.distributions.hyperspherical_uniform import HypersphericalUniform
 from lightning_vae.distributions.planar_flow import PlanarFlow
 from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
-from lightning_vae.distributions.sentences import Sentences
 from lightning_vae.distributions.stable_gaussian import StableGaussian, stable_log_variance
 from lightning_vae.distributions.uniform import Uniform
 from lightning_vae.distributions.von_mises_fisher import VonMisesFisher
@@ -26,7 +25,6 @@ __all__ = [
     "HypersphericalUniform",
     "PlanarFlow",
     "RelaxedCategorical",
-    "Sentences",
     "StableGaussian",
     "StandardGaussian",
     "Uniform",
