@@ -38,6 +38,7 @@ from lightning_vae.distributions import (
     negative_binomial,
     poisson,
     profile_normal,
+    sentences,
     tokens,
     weighted,
     zero_inflated,
@@ -98,7 +99,7 @@ ROWS: dict[type, Callable[[], Any]] = {
         poisson.Poisson(torch.zeros(3, 2)), torch.zeros(3, 2)
     ),
     profile_normal.ProfileNormal: lambda: profile_normal.ProfileNormal(torch.zeros(3), 1.0, 0.01),
-    distributions.Sentences: lambda: distributions.Sentences(
+    sentences.Sentences: lambda: sentences.Sentences(
         networks.LSTMDecoder(9, 2, 3, 4), torch.zeros(3, 2), length=5
     ),
     tokens.Tokens: lambda: tokens.Tokens(torch.zeros(3, 4, 5), padding=0),

@@ -18,7 +18,6 @@ from lightning_vae.distributions.planar_flow import PlanarFlow
 from lightning_vae.distributions.poisson import Poisson
 from lightning_vae.distributions.profile_normal import ProfileNormal
 from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
-from lightning_vae.distributions.sentences import Sentences
 from lightning_vae.distributions.stable_gaussian import StableGaussian, stable_log_variance
 from lightning_vae.distributions.tokens import Tokens
 from lightning_vae.distributions.uniform import Uniform
@@ -41,7 +40,6 @@ __all__ = [
     "Poisson",
     "ProfileNormal",
     "RelaxedCategorical",
-    "Sentences",
     "StableGaussian",
     "StandardGaussian",
     "Tokens",
