@@ -19,20 +19,20 @@ class Fixed(Prior, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self._build(torch.zeros(()))
+        self._zero = torch.zeros(())
+        self._distribution: Distribution | None = None
 
     @abstractmethod
     def made(self, like: Tensor) -> Distribution:
         """p(z) on the device and of the type of a tensor, whatever its value."""
 
-    def _build(self, zero: Tensor) -> None:
-        self._zero, self._distribution = zero, self.made(zero)
-
     def forward(self, **context: Any) -> Distribution:
+        if self._distribution is None:
+            self._distribution = self.made(self._zero)
         return self._distribution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         # A buffer would do, but DDP broadcasts every buffer at every forward.
-        self._build(fn(self._zero))
+        self._zero, self._distribution = fn(self._zero), None
         super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
         return self

@@ -31,8 +31,8 @@ class HypersphericalUniform(Fixed):
     """
 
     def __init__(self, latent: int) -> None:
-        self.latent = at_least_two("latent", positive_whole("latent", latent))
         super().__init__()
+        self.latent = at_least_two("latent", positive_whole("latent", latent))
 
     def made(self, like: Tensor) -> Distribution:
         return distributions.HypersphericalUniform(self.latent, like=like, validate_args=False)

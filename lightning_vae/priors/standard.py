@@ -29,8 +29,8 @@ class StandardNormal(Fixed):
     """
 
     def __init__(self, shape: int | Sequence[int]) -> None:
-        self.shape = latent_shape(shape)
         super().__init__()
+        self.shape = latent_shape(shape)
 
     def made(self, like: Tensor) -> Distribution:
         normal = StandardGaussian(self.shape, like=like)

@@ -40,12 +40,12 @@ class Weibull(Fixed):
     def __init__(
         self, shape: int | Sequence[int], scale: float = 1.0, concentration: float = 1.0
     ) -> None:
+        super().__init__()
         self.shape = latent_shape(shape)
         for name, value in (("scale", scale), ("concentration", concentration)):
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {value}.")
         self.scale, self.concentration = float(scale), float(concentration)
-        super().__init__()
 
     def made(self, like: Tensor) -> Distribution:
         log_scale = like.new_full(self.shape, math.log(self.scale))
