@@ -70,12 +70,13 @@ def test_what_is_no_sentence_is_refused(tokens, message):
 def test_a_figure_is_drawn_as_it_is_without_pyplot():
     import matplotlib.pyplot as plt
 
+    before = plt.get_fignums()
     figure = blank(2.0, 1.0)
     figure.set_facecolor((1.0, 0.0, 0.0))
     image = rendered(figure)
     assert image.shape == (3, 100, 200)
     assert image[:, 50, 100].tolist() == [255, 0, 0]
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
 
 
 def test_a_spectrum_is_sorted_and_counts_what_is_active():
