@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_vae import clock
+from lightning_vae.arguments import whole
 from lightning_vae.callbacks.anneal import Anneal, Unit
 from lightning_vae.callbacks.cycling import Event, begun, cycle, cycling
 from lightning_vae.callbacks.resetting import Beginning, Reset
@@ -148,9 +149,7 @@ class CyclicalAnnealing(_CoefficientAnnealing):
                 f"period={period} is longer than the run, which is 1; leave it out, or count in "
                 f"unit='epoch' or unit='step'."
             )
-        if not isinstance(cycles, int) or cycles < 1:
-            raise ValueError(f"cycles must be a whole number of at least 1, got {cycles!r}.")
-        self.cycles, self.ratio, self.period = cycles, ratio, period
+        self.cycles, self.ratio, self.period = whole("cycles", cycles), ratio, period
         self.start, self.stop, self.shape, self.reset = start, stop, shape, reset
         length = 1 / cycles if period is None else period
         self.cyclic = Cyclic(shape(start, stop, ratio * length), period=length, cycles=cycles)

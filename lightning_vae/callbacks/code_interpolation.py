@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack, override
 
+from lightning_vae.arguments import one_of, whole
 from lightning_vae.callbacks.decoded import Codes, Decoded, DecodedOptions, spaces_of
-from lightning_vae.callbacks.picture import at_least, one_of
 from lightning_vae.module import VAEModule
 from lightning_vae.pictures import Examples, paths
 from lightning_vae.pictures.interpolation import Path
@@ -54,7 +54,7 @@ class CodeInterpolation(Decoded):
         if (start is None) != (stop is None):
             raise ValueError("start and stop belong together: give both, or neither.")
         self.start, self.stop, self.space = start, stop, space
-        self.rows, self.path = at_least(1, "rows", rows), one_of("path", path, ("lerp", "slerp"))
+        self.rows, self.path = whole("rows", rows), one_of("path", path, ("lerp", "slerp"))
 
     @override
     def values(self, module: VAEModule, examples: Examples) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Unpack, override
 
-from lightning_vae.callbacks.picture import Picture, PictureOptions, at_least
+from lightning_vae.arguments import whole
+from lightning_vae.callbacks.picture import Picture, PictureOptions
 from lightning_vae.module import VAEModule
 from lightning_vae.pictures import Drawn, Examples, as_images, grid, pixels, sentences
 from lightning_vae.pictures.pixels import refuse_outside
@@ -60,7 +61,7 @@ class Decoded(Picture, ABC):
         **options: Unpack[PictureOptions],
     ) -> None:
         super().__init__(**options)
-        self.row_size = at_least(1, "row_size", row_size)
+        self.row_size = whole("row_size", row_size)
         low, high = self.value_range = (float(value_range[0]), float(value_range[1]))
         if not low < high:
             raise ValueError(f"value_range must be (black, white), got {value_range}.")

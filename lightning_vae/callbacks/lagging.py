@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from lightning_vae import clock
+from lightning_vae.arguments import whole
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.distributions.sentences import PADDING
 from lightning_vae.evaluation import seeded
@@ -109,8 +110,7 @@ class LaggingInference(Callback):
         patience: int = 1,
     ) -> None:
         for name, count in (("most", most), ("window", window), ("patience", patience)):
-            if not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}.")
+            whole(name, count)
         self.modules, self.most, self.window, self.patience = modules, most, window, patience
         self._forget()
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from torch import Tensor
 from typing_extensions import Unpack, override
 
-from lightning_vae.callbacks.picture import Picture, PictureOptions, at_least, one_of
+from lightning_vae.arguments import one_of, whole
+from lightning_vae.callbacks.picture import Picture, PictureOptions
 from lightning_vae.module import VAEModule
 from lightning_vae.pictures import Drawn, Examples, principal
 from lightning_vae.pictures.figure import rendered
@@ -51,7 +52,7 @@ class LatentScatter(Picture):
         **options: Unpack[PictureOptions],
     ) -> None:
         super().__init__(**options)
-        self.points = self.needs = at_least(1, "points", points)
+        self.points = self.needs = whole("points", points)
         self.projection = one_of("projection", projection, ("latents", "pca"))
         self.latents = (latents[0], latents[1])
         self.space, self.labels, self.column = space, labels, column

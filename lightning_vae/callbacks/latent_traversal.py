@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack, override
 
+from lightning_vae.arguments import one_of, whole
 from lightning_vae.callbacks.decoded import Codes, Decoded, DecodedOptions, spaces_of
-from lightning_vae.callbacks.picture import at_least, one_of
 from lightning_vae.latents import Latent
 from lightning_vae.module import VAEModule
 from lightning_vae.pictures import (
@@ -72,14 +72,14 @@ class LatentTraversal(Decoded):
     ) -> None:
         super().__init__(**options)
         self.latents = None if latents is None else tuple(latents)
-        self.most_active = at_least(1, "most_active", most_active)
+        self.most_active = whole("most_active", most_active)
         self.origin = one_of("origin", origin, ("encoding", "zero"))
         self.by, self.same_image = one_of("by", by, ("value", "quantile")), same_image
         self.between = None if between is None else (float(between[0]), float(between[1]))
         if by == "quantile" and not all(0 < p < 1 for p in self._ends):
             raise ValueError(f"between must be probabilities inside (0, 1), got {between}.")
         self.animated, self.space = animated, space
-        self.example = at_least(0, "example", example)
+        self.example = whole("example", example, 0)
         self.needs = max(_RANKED_BY, self.example + 1)
 
     @property

@@ -6,12 +6,13 @@ on as if there were none: the same random state, the same modes, nothing on othe
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_vae import clock
+from lightning_vae.arguments import one_of, whole
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.evaluation import evaluating, seeded
 from lightning_vae.module import VAEModule
@@ -80,7 +81,7 @@ class Picture(Callback, ABC):
         seed: int = 0,
     ) -> None:
         self.on = one_of("on", on, ("train", "val"))
-        self.every_n_epochs = at_least(1, "every_n_epochs", every_n_epochs)
+        self.every_n_epochs = whole("every_n_epochs", every_n_epochs)
         self.key, self.folder, self.data, self.seed = key, folder, data, seed
         self.latest = None
         self._held: Examples | None = None
@@ -211,21 +212,3 @@ class Picture(Callback, ABC):
         roots = [getattr(logger, "log_dir", None) for logger in trainer.loggers]
         root = next((root for root in roots if root), trainer.default_root_dir)
         publish(trainer.loggers, self.tag, drawn, step, folder, otherwise=Path(root))
-
-
-def at_least(least: int, name: str, count: int) -> int:
-    """A count as it is; anything but a whole number of at least so many is refused by name."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {count!r}.")
-    return count
-
-
-T = TypeVar("T", bound=str)
-
-
-def one_of(name: str, given: T, choices: tuple[str, ...]) -> T:
-    """A choice as it is; anything else is refused by name."""
-    if given not in choices:
-        said = " or ".join(map(repr, choices))
-        raise ValueError(f"{name} must be {said}, got {given!r}.")
-    return given

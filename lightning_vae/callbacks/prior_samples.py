@@ -7,8 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import Unpack, override
 
+from lightning_vae.arguments import one_of, whole
 from lightning_vae.callbacks.decoded import Codes, Decoded, DecodedOptions, spaces_of
-from lightning_vae.callbacks.picture import at_least, one_of
 from lightning_vae.module import VAEModule
 from lightning_vae.pictures import Examples
 
@@ -51,7 +51,7 @@ class PriorSamples(Decoded):
         super().__init__(**options)
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}.")
-        self.samples = self.needs = at_least(1, "samples", samples)
+        self.samples = self.needs = whole("samples", samples)
         self.draws = one_of("draws", draws, ("prior", "uniform"))
         self.temperature, self.space = temperature, space
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.callbacks.control import Controller
 from lightning_vae.callbacks.owner import Unit
 from lightning_vae.schedules import Schedule
@@ -127,9 +128,8 @@ class RateController(Controller):
             raise ValueError(f"gains must be positive and finite, got kp={kp} and ki={ki}.")
         if log_space and minimum <= 0:
             raise ValueError(f"log β needs minimum > 0, got {minimum}; or write log_space=False.")
-        if not isinstance(average, int) or average < 1:
-            raise ValueError(f"average must be a whole number of at least 1, got {average!r}.")
-        self.kp, self.ki, self.log_space, self.average = kp, ki, log_space, average
+        self.kp, self.ki, self.log_space = kp, ki, log_space
+        self.average = whole("average", average)
         self._refuse_set_points(above=0.0 if kp is None else -math.inf)
 
     @override

@@ -9,8 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_vae import clock
+from lightning_vae.arguments import whole
 from lightning_vae.callbacks.owner import Owner
-from lightning_vae.callbacks.picture import at_least
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.pictures.figure import rendered
 from lightning_vae.pictures.loggers import chart, publish
@@ -51,7 +51,7 @@ class ScheduleOverlay(Callback):
         folder: str | None = None,
     ) -> None:
         self.terms, self.key, self.folder = tuple(terms), key, folder
-        self.every_n_epochs = at_least(1, "every_n_epochs", every_n_epochs)
+        self.every_n_epochs = whole("every_n_epochs", every_n_epochs)
         self._curves: dict[str, tuple[list[int], list[float]]] = {}
         self._due: int | None = None  # the step whose values are to be read
 

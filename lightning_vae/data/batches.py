@@ -18,6 +18,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch import distributed as dist
 
+from lightning_vae.arguments import whole
 from lightning_vae.data.ahead import Ahead
 
 __all__ = [
@@ -26,8 +27,6 @@ __all__ = [
     "Indexable",
     "Stored",
     "bucketed",
-    "check_choice",
-    "check_count",
     "order",
     "shard",
     "sizes",
@@ -133,18 +132,6 @@ def sizes(
     return [stop - start for start, stop in pairwise(cuts)]
 
 
-def check_count(name: str, value: int, at_least: int) -> None:
-    """Raise a ValueError that names the argument, unless it is an integer >= `at_least`."""
-    if not isinstance(value, int) or value < at_least:
-        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}.")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise a ValueError that names the argument, unless it is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
-
-
 def overfits(data: LightningDataModule) -> bool:
     """Whether its trainer is told to `overfit_batches`, for which the order must stay."""
     return bool(getattr(data.trainer, "overfit_batches", 0))
@@ -211,9 +198,9 @@ class Batches(Generic[T]):
         workers: int = 0,
         lengths: np.ndarray | None = None,
     ) -> None:
-        check_count("batch_size", batch_size, 1)
-        check_count("seed", seed, 0)
-        check_count("workers", workers, 0)
+        whole("batch_size", batch_size, 1)
+        whole("seed", seed, 0)
+        whole("workers", workers, 0)
         if not len(dataset):
             raise ValueError("dataset is empty: pass at least one example.")
         self.dataset = dataset

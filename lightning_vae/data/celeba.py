@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_vae.arguments import one_of
 from lightning_vae.data.archives import unpack
-from lightning_vae.data.batches import check_choice
 from lightning_vae.data.images import (
     Corrupt,
     Images,
@@ -137,8 +137,8 @@ class CelebA(SplitData[Pair]):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, drop_last, seed, workers)
-        check_choice("target", target, get_args(Target))
-        check_choice("corrupt", corrupt, get_args(Corrupt))
+        one_of("target", target, get_args(Target))
+        one_of("corrupt", corrupt, get_args(Corrupt))
         self.root = Path(root)
         self.reading = Reading(size, crop, channels, loader, transform, target_transform)
         self.target = target

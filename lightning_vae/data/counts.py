@@ -15,7 +15,8 @@ from scipy.io import mmread
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Batch, check_count
+from lightning_vae.arguments import whole
+from lightning_vae.data.batches import Batch
 from lightning_vae.data.gzipped import opened
 from lightning_vae.data.split import Part, Sizes, SplitData
 
@@ -198,7 +199,7 @@ class CountData(SplitData[Batch], ABC):
         seed: int,
     ) -> None:
         super().__init__(batch_size, drop_last, seed)
-        check_count("min_cells", min_cells, 0)
+        whole("min_cells", min_cells, 0)
         self.labels = labels
         self.layer = layer
         self.min_cells = min_cells

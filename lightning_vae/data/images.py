@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from lightning_vae.data.batches import check_choice, check_count
+from lightning_vae.arguments import one_of, whole
 
 __all__ = [
     "Corrupt",
@@ -201,9 +201,9 @@ class Reading:
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 (gray) or 3 (colour), got {self.channels!r}.")
         if self.crop is not None:
-            check_count("crop", self.crop, 1)
+            whole("crop", self.crop, 1)
         for side in self.sides or ():
-            check_count("size", side, 1)
+            whole("size", side, 1)
 
     @property
     def sides(self) -> tuple[int, int] | None:
@@ -284,7 +284,7 @@ def readable(paths: Sequence[Path], reading: Reading, corrupt: Corrupt, workers:
 
     To skip them, each is decoded once, and a warning counts those that are left out.
     """
-    check_choice("corrupt", corrupt, ("raise", "skip"))
+    one_of("corrupt", corrupt, ("raise", "skip"))
     if corrupt == "raise":
         return list(range(len(paths)))
     with ThreadPoolExecutor(max(1, workers)) as pool:  # decoding releases the interpreter's lock

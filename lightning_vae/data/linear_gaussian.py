@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Stored, check_count, stream
+from lightning_vae.arguments import whole
+from lightning_vae.data.batches import Stored, stream
 from lightning_vae.data.split import Part, SplitData
 
 __all__ = ["LinearGaussian", "whitened"]
@@ -67,7 +68,7 @@ class LinearGaussian(SplitData[Tensor]):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, seed=seed)
-        check_count("size", size, len(eigenvalues) + 1)
+        whole("size", size, len(eigenvalues) + 1)
         if not eigenvalues or not all(0 < value < float("inf") for value in eigenvalues):
             raise ValueError(f"eigenvalues must be positive numbers, got {list(eigenvalues)}.")
         self.stored = Stored(whitened(eigenvalues, size, seed))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import FIXED, Stored, check_choice, stream
+from lightning_vae.arguments import one_of
+from lightning_vae.data.batches import FIXED, Stored, stream
 from lightning_vae.data.idx import read_idx
 from lightning_vae.data.published import Published
 from lightning_vae.data.split import Part, SplitData
@@ -114,8 +115,8 @@ class MNIST(SplitData[Pair]):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, drop_last, seed)
-        check_choice("binarisation", binarisation, get_args(Binarisation))
-        check_choice("split", split, get_args(Split))
+        one_of("binarisation", binarisation, get_args(Binarisation))
+        one_of("split", split, get_args(Split))
         self.root = Path(root)
         self.binarisation = binarisation
         self.split = split

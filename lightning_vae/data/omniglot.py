@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Stored, check_choice, check_count
+from lightning_vae.arguments import one_of, whole
+from lightning_vae.data.batches import Stored
 from lightning_vae.data.images import as_image, framed
 from lightning_vae.data.published import Published
 from lightning_vae.data.split import Part, Sizes, SplitData
@@ -127,8 +128,8 @@ class Omniglot(SplitData[Pair]):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, drop_last, seed)
-        check_choice("alphabets", alphabets, get_args(Alphabets))
-        check_count("size", size, 1)
+        one_of("alphabets", alphabets, get_args(Alphabets))
+        whole("size", size, 1)
         self.root = Path(root)
         self.alphabets = alphabets
         self.size = size

@@ -11,14 +11,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import (
-    SPLIT,
-    Batches,
-    Indexable,
-    check_count,
-    overfits,
-    stream,
-)
+from lightning_vae.arguments import whole
+from lightning_vae.data.batches import SPLIT, Batches, Indexable, overfits, stream
 
 __all__ = ["Part", "Sizes", "SplitData"]
 
@@ -123,9 +117,9 @@ class SplitData(LightningDataModule, ABC, Generic[T]):
         self, batch_size: int, drop_last: bool = False, seed: int = 0, workers: int = 0
     ) -> None:
         super().__init__()
-        check_count("batch_size", batch_size, 1)
-        check_count("seed", seed, 0)
-        check_count("workers", workers, 0)
+        whole("batch_size", batch_size, 1)
+        whole("seed", seed, 0)
+        whole("workers", workers, 0)
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.seed = seed

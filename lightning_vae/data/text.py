@@ -12,7 +12,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Batches, check_count, overfits
+from lightning_vae.arguments import whole
+from lightning_vae.data.batches import Batches, overfits
 from lightning_vae.distributions.sentences import END, PADDING, START, UNKNOWN
 
 __all__ = ["Corpus", "Text", "Vocabulary"]
@@ -154,10 +155,10 @@ class Text(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_count("batch_size", batch_size, 1)
-        check_count("seed", seed, 0)
+        whole("batch_size", batch_size, 1)
+        whole("seed", seed, 0)
         if vocabulary_size is not None:
-            check_count("vocabulary_size", vocabulary_size, len(_FIRST) + 1)
+            whole("vocabulary_size", vocabulary_size, len(_FIRST) + 1)
         self.root = Path(root)
         self.files = {"train": train, "val": val, "test": test}
         self.vocabulary_size = vocabulary_size

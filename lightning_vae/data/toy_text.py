@@ -6,7 +6,8 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_vae.data.batches import Batches, check_count, overfits, stream
+from lightning_vae.arguments import whole
+from lightning_vae.data.batches import Batches, overfits, stream
 from lightning_vae.data.text import Corpus, sentence_batches
 from lightning_vae.distributions.sentences import END, UNKNOWN
 
@@ -114,8 +115,8 @@ class ToyText(LightningDataModule):
         counts = {"words": words, "length": length, "modes": modes, "batch_size": batch_size}
         parts = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
         for name, value in {**counts, **parts}.items():
-            check_count(name, value, 1)
-        check_count("seed", seed, 0)
+            whole(name, value, 1)
+        whole("seed", seed, 0)
         self.words, self.length, self.modes = words, length, modes
         self.batch_size, self.seed = batch_size, seed
         self.sizes = tuple(parts.values())

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import softplus
 from torch.optim import Adam, Optimizer
 
+from lightning_vae.arguments import whole
 from lightning_vae.coefficients import Coefficient
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.latents import VAEOutput
@@ -79,9 +80,7 @@ class FactorVAE(Objective):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(latents, int) or isinstance(latents, bool) or latents < 1:
-            raise ValueError(f"latents must be a positive whole number, got {latents!r}.")
-        self.latents, self.gamma = latents, gamma
+        self.latents, self.gamma = whole("latents", latents), gamma
         if discriminator is None:
             discriminator = _perceptron((latents, *hidden, 2))
         self.discriminator = discriminator

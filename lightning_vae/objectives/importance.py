@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_vae.arguments import whole
 from lightning_vae.coefficients import Coefficient
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.objectives.densities import log_density
@@ -91,10 +92,8 @@ class ImportanceWeighted(Objective):
         dreg: bool = False,
     ) -> None:
         super().__init__()
-        for name, count in (("samples", samples), ("bounds", bounds)):
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}.")
-        self.samples, self.bounds, self.dreg = samples * bounds, bounds, dreg
+        self.bounds, self.dreg = whole("bounds", bounds), dreg
+        self.samples = whole("samples", samples) * bounds
         self.beta, self.elbo_share = beta, elbo_share
         self._refuse_share()
 

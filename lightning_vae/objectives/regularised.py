@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from lightning_vae.arguments import whole
 from lightning_vae.coefficients import Coefficient
 from lightning_vae.latents import VAEOutput
 from lightning_vae.objectives.densities import pairwise
@@ -117,14 +118,12 @@ class Regularised(Objective):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
-            raise ValueError(f"repeats must be a positive whole number, got {repeats!r}.")
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be a positive number, got {temperature}.")
         self.beta, self.free_bits = beta, free_bits
         self.gamma, self.gamma_between, self.gamma_within = gamma, gamma_between, gamma_within
         self.delta, self.delta_between = delta, delta_between
-        self.repeats, self.temperature = repeats, temperature
+        self.repeats, self.temperature = whole("repeats", repeats), temperature
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         penalty, terms = self.penalties(output)

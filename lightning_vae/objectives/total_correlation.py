@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import one_of
 from lightning_vae.coefficients import Coefficient, Grouped
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.objectives.densities import log_density, pairwise
@@ -215,15 +216,14 @@ class TotalCorrelation(Objective):
         estimator: Literal["mss", "mws"] = "mss",
     ) -> None:
         super().__init__()
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(
                 f"size must be the number of examples in the training set, got {size!r}; write "
                 f"size=len(dataset)."
             )
-        if estimator not in ("mss", "mws"):
-            raise ValueError(f"estimator must be 'mss' or 'mws', got {estimator!r}.")
-        self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        self.size, self.estimator = size, estimator
+        self.size = size
+        self.estimator = one_of("estimator", estimator, ("mss", "mws"))
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         refuse_several_draws(output)

@@ -11,10 +11,11 @@ from torch.distributions import (
     TransformedDistribution,
 )
 
+from lightning_vae.arguments import whole
 from lightning_vae.distributions import AffineCoupling, StandardGaussian
 from lightning_vae.priors.conditioner import Conditioner
 from lightning_vae.priors.prior import Prior
-from lightning_vae.priors.shape import latent_shape, positive_whole
+from lightning_vae.priors.shape import latent_shape
 
 __all__ = ["RealNVP"]
 
@@ -49,7 +50,7 @@ class RealNVP(Prior):
     ) -> None:
         super().__init__()
         self.shape = latent_shape(shape)
-        size, turns = self.shape.numel(), range(positive_whole("layers", layers))
+        size, turns = self.shape.numel(), range(whole("layers", layers))
         if size < 2:
             raise ValueError(
                 f"shape must have two latents at least, for one half moves the other, got {shape}; "

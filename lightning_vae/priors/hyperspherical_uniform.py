@@ -4,9 +4,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lightning_vae import distributions
+from lightning_vae.arguments import whole
 from lightning_vae.distributions.hyperspherical_uniform import at_least_two
 from lightning_vae.priors.fixed import Fixed
-from lightning_vae.priors.shape import positive_whole
 
 __all__ = ["HypersphericalUniform"]
 
@@ -32,7 +32,7 @@ class HypersphericalUniform(Fixed):
 
     def __init__(self, latent: int) -> None:
         super().__init__()
-        self.latent = at_least_two("latent", positive_whole("latent", latent))
+        self.latent = at_least_two("latent", whole("latent", latent))
 
     def made(self, like: Tensor) -> Distribution:
         return distributions.HypersphericalUniform(self.latent, like=like, validate_args=False)

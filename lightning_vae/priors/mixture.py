@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, Distribution, Independent
 
+from lightning_vae.arguments import whole
 from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.distributions.mixture import Mixture
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.priors.prior import Prior
-from lightning_vae.priors.shape import latent_shape, positive_whole
+from lightning_vae.priors.shape import latent_shape
 
 __all__ = ["GaussianMixture"]
 
@@ -43,7 +44,7 @@ class GaussianMixture(Prior):
     def __init__(self, shape: int | Sequence[int], components: int = 10) -> None:
         super().__init__()
         self.shape = latent_shape(shape)
-        self.components = positive_whole("components", components)
+        self.components = whole("components", components)
         self.loc = nn.Parameter(torch.randn(components, *self.shape))
         self.log_variance = nn.Parameter(torch.zeros(components, *self.shape))
         self.logits = nn.Parameter(torch.zeros(components))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Size
 
-__all__ = ["latent_shape", "positive_whole"]
+__all__ = ["latent_shape"]
 
 
 def latent_shape(shape: int | Sequence[int]) -> Size:
@@ -22,13 +22,6 @@ def latent_shape(shape: int | Sequence[int]) -> Size:
     if not all(map(_positive_whole, sizes)):
         raise ValueError(f"shape must be positive whole numbers, got {shape}; write 20.")
     return Size(sizes)
-
-
-def positive_whole(name: str, value: int) -> int:
-    """A count as it is; anything but a positive whole number is refused by name."""
-    if not _positive_whole(value):
-        raise ValueError(f"{name} must be a positive whole number, got {value}; write {name}=10.")
-    return value
 
 
 def _positive_whole(size: Any) -> bool:

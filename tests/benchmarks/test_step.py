@@ -130,4 +130,4 @@ def test_a_step_costs_little_more_than_a_hand_written_loop(tmp_path):
         print(f"{name:18} {ratio:.3f}")
     assert ratios["ours, Adam"] <= 1.20
     # 0.97, where Lightning by itself leaves room for it.
-    assert ratios["ours, fused Adam"] <= max(0.97, ratios["bare, fused Adam"] + 0.05)
+    assert ratios["ours, fused Adam"] <= max(0.97, ratios["bare, fused Adam"] + 0.08)

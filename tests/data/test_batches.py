@@ -177,9 +177,9 @@ def test_takes_a_tensor_dataset():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, r"^batch_size must be an integer of at least 1, got 0"),
-        ({"batch_size": 2.5}, r"^batch_size must be an integer of at least 1, got 2.5"),
-        ({"batch_size": 2, "seed": -1}, r"^seed must be an integer of at least 0, got -1"),
+        ({"batch_size": 0}, r"^batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": 2.5}, r"^batch_size must be a whole number of at least 1, got 2.5"),
+        ({"batch_size": 2, "seed": -1}, r"^seed must be a whole number of at least 0, got -1"),
         (
             {"batch_size": 9, "drop_last": True},
             r"^drop_last leaves no batch of batch_size=9 from 8",
@@ -434,6 +434,11 @@ DATA = [
         "class_path": "lightning_vae.data.PBMC3k",
         "init_args": {"root": "{folder}", "labels": "{folder}/types.tsv", "min_cells": 3},
     },
+    {
+        "class_path": "lightning_vae.data.Text",
+        "init_args": {"root": "{folder}", "vocabulary_size": 100, "batch_size": 4},
+    },
+    {"class_path": "lightning_vae.data.ToyText", "init_args": {"words": 20, "train_size": 10}},
 ]
 
 

@@ -235,9 +235,9 @@ def test_sizes_that_differ_need_a_size(tmp_path):
     ("arguments", "message"),
     [
         ({"channels": 2}, r"^channels must be 1 \(gray\) or 3 \(colour\), got 2"),
-        ({"crop": 0}, r"^crop must be an integer of at least 1, got 0"),
-        ({"size": 0}, r"^size must be an integer of at least 1, got 0"),
-        ({"size": (4, 0)}, r"^size must be an integer of at least 1, got 0"),
+        ({"crop": 0}, r"^crop must be a whole number of at least 1, got 0"),
+        ({"size": 0}, r"^size must be a whole number of at least 1, got 0"),
+        ({"size": (4, 0)}, r"^size must be a whole number of at least 1, got 0"),
     ],
 )
 def test_wrong_argument_is_named(arguments, message):

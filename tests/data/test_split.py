@@ -123,5 +123,5 @@ def test_ranks_share_each_part(monkeypatch, workers):
 
 @pytest.mark.parametrize("name", ["batch_size", "seed", "workers"])
 def test_wrong_argument_is_named(name):
-    with pytest.raises(ValueError, match=rf"^{name} must be an integer"):
+    with pytest.raises(ValueError, match=rf"^{name} must be a whole number"):
         Numbers(Sizes(), **{name: -1})

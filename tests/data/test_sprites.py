@@ -185,11 +185,11 @@ def test_by_default_every_image_is_used_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, r"^batch_size must be an integer of at least 1, got 0"),
+        ({"batch_size": 0}, r"^batch_size must be a whole number of at least 1, got 0"),
         ({"train_size": 0}, r"^train_size must be a count, an integer of at least 1, .* got 0"),
         ({"val_size": -1}, r"^val_size must be a count, an integer of at least 0, .* got -1"),
         ({"test_size": 1.5}, r"^test_size must be a count, .* or a share of all, .* got 1.5"),
-        ({"seed": -1}, r"^seed must be an integer of at least 0, got -1"),
+        ({"seed": -1}, r"^seed must be a whole number of at least 0, got -1"),
         ({"train_size": 717_281}, r"train_size=717281, .* are more than the 737280 examples"),
         ({"val_size": 737_280}, r"val_size=737280 .* are more than the 737280 examples"),
     ],

@@ -125,12 +125,12 @@ def test_what_is_missing_or_empty_is_named(folder):
     with pytest.raises(ValueError, match=r"has no words: write a sentence a line"):
         text_in(folder).setup("fit")
     with pytest.raises(
-        ValueError, match=re.escape("vocabulary_size must be an integer of at least 5")
+        ValueError, match=re.escape("vocabulary_size must be a whole number of at least 5")
     ):
         text_in(folder, vocabulary_size=4)
     with pytest.raises(ValueError, match="lengths must be positive and add up to 3"):
         Corpus(torch.ones(3), torch.tensor([1, 1]))
-    with pytest.raises(ValueError, match="words must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="words must be a whole number of at least 1"):
         ToyText(words=0)
 
 

@@ -116,8 +116,8 @@ def test_groups_are_taken_together():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"latents": 0}, "latents must be a positive whole number, got 0"),
-        ({"latents": 2.0}, "latents must be a positive whole number, got 2.0"),
+        ({"latents": 0}, "latents must be a whole number of at least 1, got 0"),
+        ({"latents": 2.0}, "latents must be a whole number of at least 1, got 2.0"),
         ({"latents": 2, "gamma": -1}, "gamma must be a finite number >= 0"),
     ],
 )

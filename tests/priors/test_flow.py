@@ -34,7 +34,7 @@ def test_one_latent_has_no_half(shape):
 
 
 def test_whole_layers_and_widths_alone_are_taken():
-    with pytest.raises(ValueError, match="layers must be a positive whole number, got 0"):
+    with pytest.raises(ValueError, match="layers must be a whole number of at least 1, got 0"):
         RealNVP(2, layers=0)
     with pytest.raises(ValueError, match=r"hidden must be positive whole numbers, got \(0,\)"):
         RealNVP(2, hidden=(0,))

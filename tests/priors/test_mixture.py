@@ -122,7 +122,7 @@ def test_it_learns_the_mixture_that_its_data_are_drawn_from():
 
 @pytest.mark.parametrize("components", [0, -1, 2.0, "3", True])
 def test_a_count_that_is_not_whole_and_positive_is_refused(components):
-    with pytest.raises(ValueError, match="components must be a positive whole number, got"):
+    with pytest.raises(ValueError, match="components must be a whole number of at least 1, got"):
         GaussianMixture(2, components)
 
 
