@@ -7,8 +7,10 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Independent, kl_divergence
 
+from lightning_vae.arguments import whole
 from lightning_vae.distributions.hyperspherical_uniform import unit_vector
 from lightning_vae.distributions.precision import at_least_float32
+from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
 
 __all__ = ["centre", "jensen_shannon", "kl"]
 
@@ -115,12 +117,24 @@ def _in_shape_of(z: Tensor, rate: Tensor, batch_dims: int) -> Tensor:
 
 
 def _refuse_other_measure(q: Distribution, p: Distribution) -> None:
-    """A density on the sphere and one in space have no ratio: the divergence is infinite."""
+    """A density on the sphere, one in space and probabilities have no ratio to one another."""
+    q, p = _unwrap(q), _unwrap(p)
     if _on_sphere(q) != _on_sphere(p):
         raise ValueError(
             f"the posterior {type(q).__name__} and the prior {type(p).__name__} are not both over "
             f"directions; with VonMisesFisher write prior=priors.HypersphericalUniform(latent)."
         )
+    if _over_classes(q) != _over_classes(p):
+        raise ValueError(
+            f"the posterior {type(q).__name__} and the prior {type(p).__name__} are not both over "
+            f"classes; with RelaxedCategorical write a prior that returns "
+            f"OneHotCategorical(logits=torch.zeros(classes))."
+        )
+
+
+def _over_classes(d: Distribution) -> bool:
+    """Whether it gives probabilities, not a density; a relaxed one stands for its classes."""
+    return isinstance(d, RelaxedCategorical) or bool(getattr(d, "has_enumerate_support", False))
 
 
 def _on_sphere(d: Distribution) -> bool:
@@ -165,7 +179,9 @@ def jensen_shannon(q: Distribution, p: Distribution, samples: int = 1) -> Tensor
         Nats in the batch shape of q, at most log 2 on average.
 
     Raises:
-        ValueError: if shapes differ (nothing else is broadcast), or ``samples`` is below 1.
+        ValueError: if shapes differ (nothing else is broadcast), ``samples`` is below 1, or one
+            alone is over directions or over classes.
+        TypeError: if it is to be estimated, and one has no ``rsample``.
 
     Source: Lin 1991, equation 4.1 with equal weights.
 
@@ -178,8 +194,8 @@ def jensen_shannon(q: Distribution, p: Distribution, samples: int = 1) -> Tensor
             f"q and p are over events of shapes {tuple(q.event_shape)} and {tuple(p.event_shape)}; "
             f"wrap both in Independent, or neither."
         )
-    if samples < 1:
-        raise ValueError(f"samples must be 1 or more, got {samples}.")
+    whole("samples", samples)
+    _refuse_other_measure(q, p)
     batch = q.batch_shape
     if p.batch_shape != batch[len(batch) - len(p.batch_shape) :]:
         raise ValueError(
@@ -193,13 +209,28 @@ def jensen_shannon(q: Distribution, p: Distribution, samples: int = 1) -> Tensor
 def _kl_to_middle(q: Distribution, p: Distribution, samples: int) -> Tensor:
     """KL(q ‖ (q + p) / 2): a sum over all values, or a mean over draws."""
     exact = q.has_enumerate_support and p.has_enumerate_support
-    z = q.enumerate_support() if exact else q.rsample(Size([samples]))
+    z = q.enumerate_support() if exact else _draws(q, samples)
     log_q, log_p = at_least_float32(q.log_prob(z)), at_least_float32(p.log_prob(z))
-    log_ratio = log_p - log_q
-    to_middle = math.log(2) - torch.logaddexp(torch.zeros_like(log_ratio), log_ratio)
-    if not exact:
-        return to_middle.mean(0)
-    return (log_q.exp() * to_middle.masked_fill(log_q == -torch.inf, 0.0)).sum(0)
+    if exact:  # where q never is, nothing is to be told apart
+        never = log_q == -torch.inf
+        log_q, log_p = log_q.masked_fill(never, 0.0), log_p.masked_fill(never, 0.0)
+        return _to_middle(log_p - log_q).mul(log_q.exp().masked_fill(never, 0.0)).sum(0)
+    return _to_middle(log_p - log_q).mean(0)
+
+
+def _draws(q: Distribution, samples: int) -> Tensor:
+    try:
+        return q.rsample(Size([samples]))
+    except NotImplementedError:
+        raise TypeError(
+            f"{type(q).__name__} has no rsample to estimate the divergence by; take Independent off "
+            f"what has finitely many values, or give a reparameterised distribution."
+        ) from None
+
+
+def _to_middle(log_ratio: Tensor) -> Tensor:
+    """log q - log (q + p) / 2, by log p - log q."""
+    return math.log(2) - torch.logaddexp(torch.zeros_like(log_ratio), log_ratio)
 
 
 def centre(rate: Tensor, size: int) -> Tensor:

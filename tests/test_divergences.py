@@ -6,6 +6,7 @@ import torch
 from scipy import integrate, spatial, stats
 from torch.autograd import gradcheck
 from torch.distributions import (
+    Bernoulli,
     Categorical,
     Distribution,
     Independent,
@@ -24,6 +25,7 @@ from lightning_vae.distributions import (
     StableGaussian,
     StandardGaussian,
     Uniform,
+    VonMisesFisher,
 )
 from lightning_vae.divergences import centre, jensen_shannon, kl
 from lightning_vae.priors import StandardNormal
@@ -414,5 +416,39 @@ def test_jensen_shannon_refuses_other_events_and_no_draws():
     q, p = Normal(LOC, 1.0), Independent(Normal(LOC, 1.0), 1)
     with pytest.raises(ValueError, match="wrap both in Independent, or neither"):
         jensen_shannon(q, p)
-    with pytest.raises(ValueError, match="samples must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="samples must be a whole number of at least 1, got 0"):
         jensen_shannon(q, q, samples=0)
+
+
+def test_probabilities_and_densities_have_no_ratio():
+    q, p = RelaxedCategorical(torch.zeros(4, 3)), StandardGaussian((3,))
+    for divergence in (
+        lambda: kl(q, p, q.rsample()),
+        lambda: kl(q, Independent(p, 1), q.rsample()),
+    ):
+        with pytest.raises(ValueError, match=r"are not both over classes; .* OneHotCategorical"):
+            divergence()
+    with pytest.raises(ValueError, match="are not both over classes"):
+        jensen_shannon(q, Independent(Normal(torch.zeros(4, 3), 1.0), 1))
+    sphere = VonMisesFisher(torch.eye(3), torch.full((3,), 5.0))
+    with pytest.raises(ValueError, match="are not both over directions"):
+        jensen_shannon(sphere, Independent(Normal(torch.zeros(3, 3), 1.0), 1))
+
+
+def test_jensen_shannon_has_a_gradient_where_a_category_is_impossible_to_both():
+    logits = torch.tensor([0.0, 1.0, -torch.inf], dtype=torch.float64)
+    p = Categorical(logits=torch.tensor([1.0, 0.0, -torch.inf], dtype=torch.float64))
+    leaf = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(jensen_shannon(Categorical(logits=leaf), p), leaf)
+    possible = logits[:2].clone().requires_grad_()
+    without = jensen_shannon(Categorical(logits=possible), Categorical(logits=p.logits[:2]))
+    (truth,) = torch.autograd.grad(without, possible)
+    close(gradient[:2], truth.numpy())
+
+
+def test_jensen_shannon_says_what_it_cannot_estimate_by():
+    q = Independent(Bernoulli(torch.full((2, 3), 0.5)), 1)
+    with pytest.raises(TypeError, match="Independent has no rsample"):
+        jensen_shannon(q, q)
+    with pytest.raises(ValueError, match=r"samples must be a whole number of at least 1, got 1\.5"):
+        jensen_shannon(Normal(0.0, 1.0), Normal(0.0, 1.0), samples=1.5)

@@ -10,7 +10,7 @@ from lightning_vae.coefficients import Coefficient, Grouped
 from lightning_vae.divergences import kl
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods import distortion
-from lightning_vae.objectives.floors import Per, at_least, free_bits, units
+from lightning_vae.objectives.floors import Per, at_least, free_bits, refuse_whole, units
 from lightning_vae.objectives.groups import one_each, summed
 from lightning_vae.objectives.objective import Objective
 from lightning_vae.objectives.ranks import mean_over_ranks
@@ -160,17 +160,8 @@ class ELBO(Objective):
 
     def _group_rate(self, latent: Latent, batch_dims: int, floor: float) -> Tensor:
         """One group's rate, floored per unit and summed: a scalar of the batch's mean, or [B]."""
-        splits = latent.rate.shape == latent.z.shape
-        if (
-            (floor or self.planned.get("free_bits"))
-            and self.per in ("latent", "channel")
-            and not splits
-        ):
-            raise ValueError(
-                f"free_bits per {self.per} needs a rate for every latent, but the divergence of "
-                f"{type(latent.posterior).__name__} from {type(latent.prior).__name__} does not "
-                f"split over latents; write per='group'."
-            )
+        if floor or self.planned.get("free_bits"):
+            refuse_whole(latent, self.per)
         rate = latent.rate.flatten(0, batch_dims - 1) if batch_dims > 1 else latent.rate
         if not self.batch_mean:
             floored = free_bits(rate, floor, self.per, batch_mean=False)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from lightning_vae.coefficients import Coefficient, Grouped
 from lightning_vae.distributions.precision import at_least_float32
@@ -91,9 +91,12 @@ def _moment(posterior: Distribution, name: str) -> Tensor:
             f"posterior {type(posterior).__name__} has no {name}, which DIP needs; give it a "
             f"{name} property."
         ) from None
-    if name == "variance" and hasattr(posterior, "covariance_matrix"):
+    base = posterior
+    while isinstance(base, Independent):
+        base = base.base_dist
+    if name == "variance" and base.event_shape:
         raise ValueError(
-            f"posterior {type(posterior).__name__} is not elementwise, and DIP-VAE-II takes its "
+            f"posterior {type(base).__name__} is not elementwise, and DIP-VAE-II takes its "
             f"latents to be independent given x; write variant='I'."
         )
     return moment

@@ -5,7 +5,9 @@ from typing import Literal
 
 from torch import Tensor
 
-__all__ = ["Per", "at_least", "free_bits", "units"]
+from lightning_vae.latents import Latent
+
+__all__ = ["Per", "at_least", "free_bits", "refuse_whole", "units"]
 
 Per = Literal["latent", "channel", "group", "total"]
 
@@ -62,6 +64,20 @@ def units(rate: Tensor, per: Per) -> Tensor:
     if per in ("group", "total"):
         return rate.reshape(len(rate), -1).sum(1)
     raise ValueError(f"per must be 'latent', 'channel', 'group' or 'total', got {per!r}.")
+
+
+def refuse_whole(latent: Latent, per: Per) -> None:
+    """Refuse a floor under every latent or channel of a rate that does not split over latents.
+
+    Raises:
+        ValueError: if there is one rate for all latents of an example.
+    """
+    if per in ("latent", "channel") and latent.rate.shape != latent.z.shape:
+        raise ValueError(
+            f"free_bits per {per} needs a rate for every latent, but the divergence of "
+            f"{type(latent.posterior).__name__} from {type(latent.prior).__name__} does not split "
+            f"over latents; write per='group'."
+        )
 
 
 def at_least(floor: float, rate: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 __all__ = ["RateGate"]
 
-_OPEN = -3.0  # where a decoder's gate starts: 1 - e^-3, open by nine tenths and more at every β
+_OPEN = -3.0  # where a decoder's gate starts: open by eight tenths and more at every β
 _ROUNDING = 1e-6  # what keeps the root's slope finite at zero
 
 
@@ -23,7 +23,7 @@ class RateGate(nn.Module):
     gate of an encoder, the second that of a decoder: of a linear VAE it is exact, the amplitude
     :math:`\sqrt{1 - \beta\sigma^2 / \lambda}` of reverse water-filling, zero where a latent is not
     worth its rate. The root is rounded off at zero, where its slope is infinite. Either works on
-    either side.
+    either side. A β beyond the bounds, such as 0, gets the gate of the nearer one.
 
     Args:
         features: How many features h has, in dimension 1.
@@ -54,6 +54,7 @@ class RateGate(nn.Module):
             raise ValueError(f"lower and upper must be 0 < lower < upper, got {lower} and {upper}.")
         if side not in ("encoder", "decoder"):
             raise ValueError(f"side must be 'encoder' or 'decoder', got {side!r}.")
+        self.lower, self.upper = lower, upper
         self.centre = 0.5 * (math.log(lower) + math.log(upper))
         self.deviation = (math.log(upper) - math.log(lower)) / math.sqrt(12)
         self.side = side
@@ -66,7 +67,8 @@ class RateGate(nn.Module):
             raise ValueError(
                 f"beta has shape {tuple(beta.shape)} for {len(h)} examples; give one an example."
             )
-        s = (beta.log() - self.centre) / self.deviation
+        # Beyond the bounds, at β = 0 above all, the logarithm would carry the gate off.
+        s = (beta.clamp(self.lower, self.upper).log() - self.centre) / self.deviation
         logits = self.linear(s.unsqueeze(1).to(h.dtype))
         gate = torch.sigmoid(logits) if self.side == "encoder" else _root(logits)
         return h * gate.view(*gate.shape, *[1] * (h.dim() - 2))

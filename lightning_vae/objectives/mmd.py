@@ -140,4 +140,5 @@ class MMD(Objective):
 def _like(prior: Distribution, z: Tensor) -> Tensor:
     """A draw from the prior for every draw from the posterior; one over a batch has its own."""
     whole = prior.batch_shape + prior.event_shape == z.shape
-    return prior.sample() if whole else prior.sample(Size(z.shape[:1]))
+    size = Size() if whole else Size(z.shape[:1])
+    return prior.rsample(size) if prior.has_rsample else prior.sample(size)

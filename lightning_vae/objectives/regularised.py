@@ -5,10 +5,10 @@ from torch import Tensor
 
 from lightning_vae.arguments import whole
 from lightning_vae.coefficients import Coefficient
-from lightning_vae.latents import VAEOutput
+from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.objectives.densities import pairwise
 from lightning_vae.objectives.draws import refuse_several_draws
-from lightning_vae.objectives.floors import free_bits
+from lightning_vae.objectives.floors import free_bits, refuse_whole
 from lightning_vae.objectives.groups import summed
 from lightning_vae.objectives.objective import Objective
 from lightning_vae.objectives.similarity import similarity
@@ -135,7 +135,7 @@ class Regularised(Objective):
         """What β multiplies for every example, and its regularisers unweighted; [B] nats each."""
         refuse_several_draws(output)
         output.refuse_mismatch()
-        penalty = summed([self._floored(latent.rate) for latent in output.latents])
+        penalty = summed([self._floored(latent) for latent in output.latents])
         terms = self._regularisers(output)
         weights = (
             self.gamma,
@@ -148,9 +148,11 @@ class Regularised(Objective):
             penalty = penalty + weight * term
         return penalty, terms
 
-    def _floored(self, rate: Tensor) -> Tensor:
+    def _floored(self, latent: Latent) -> Tensor:
         """[B]."""
-        return free_bits(rate, self.free_bits, batch_mean=False).flatten(1).sum(1)
+        if self.free_bits or self.planned.get("free_bits"):
+            refuse_whole(latent, "latent")
+        return free_bits(latent.rate, self.free_bits, batch_mean=False).flatten(1).sum(1)
 
     def _regularisers(self, output: VAEOutput) -> dict[str, Tensor]:
         z = output.latents[0].z

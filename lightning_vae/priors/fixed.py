@@ -28,7 +28,8 @@ class Fixed(Prior, ABC):
 
     def forward(self, **context: Any) -> Distribution:
         if self._distribution is None:
-            self._distribution = self.made(self._zero)
+            with torch.inference_mode(False):  # whose tensors could not be trained with later
+                self._distribution = self.made(self._zero)
         return self._distribution
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:

@@ -58,7 +58,7 @@ class Fixed(StandardGaussian):
         super().__init__(draws.shape[1:], like=draws)
         self.draws = draws
 
-    def sample(self, shape=()):
+    def rsample(self, shape=()):
         return self.draws
 
 

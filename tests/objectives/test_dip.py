@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.nn.functional import normalize
 
-from lightning_vae.distributions import StandardGaussian
+from lightning_vae.distributions import RelaxedCategorical, StandardGaussian, VonMisesFisher
 from lightning_vae.latents import Latent
 from lightning_vae.objectives import DIP
 from lightning_vae.objectives.dip import aggregate_covariance, identity_penalties
@@ -128,3 +129,11 @@ def test_a_batch_of_one_has_no_covariance():
 
 def test_two_ranks_are_one(tmp_path):
     refuse_unlike_one(["DIP(variant='I')", "DIP(variant='II', lambda_od=2.0)"], tmp_path)
+
+
+def test_dependent_latents_are_seen_beneath_independent_and_without_a_covariance_matrix():
+    normal = MultivariateNormal(torch.zeros(4, 3, 2), torch.eye(2))
+    sphere = VonMisesFisher(normalize(torch.ones(4, 3), dim=1), torch.full((4,), 5.0))
+    for posterior in (Independent(normal, 1), sphere, RelaxedCategorical(torch.zeros(4, 3), 1.0)):
+        with pytest.raises(ValueError, match=r"is not elementwise, .* write variant='I'"):
+            aggregate_covariance(posterior, "II")

@@ -9,9 +9,16 @@ import torch
 from scipy.special import logsumexp, softmax
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from lightning_vae.distributions import DiagonalGaussian, StandardGaussian
+from lightning_vae.distributions import (
+    DiagonalGaussian,
+    RelaxedCategorical,
+    StableGaussian,
+    StandardGaussian,
+    Uniform,
+)
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.objectives import ImportanceWeighted, importance_bound
+from lightning_vae.objectives.parameters import rebuilt
 
 # p(z) = N(0, 1), p(x|z) = N(w z, s²), element by element: the posterior is known.
 W, NOISE = torch.tensor([1.5, 0.7]).double(), torch.tensor([0.5, 0.8]).double()
@@ -258,3 +265,22 @@ def test_other_numbers_of_draws_are_refused(draws, found):
         terms = VAEOutput(X, None, terms.latents, terms.distortion[0])
     with pytest.raises(ValueError, match=rf"holds {found} draws of z an example for samples x bou"):
         ImportanceWeighted(2, bounds=2)(terms)
+
+
+@pytest.mark.parametrize(
+    "posterior",
+    [
+        StableGaussian(torch.zeros(2, 3), torch.full((2, 3), -100.0), floor=0.1),
+        RelaxedCategorical(torch.randn(2, 3), 0.3),
+        Independent(StableGaussian(torch.zeros(2, 3), torch.full((2, 3), -9.0), floor=0.5), 1),
+        Uniform(torch.zeros(2, 3), torch.ones(2, 3)),
+        MultivariateNormal(torch.zeros(2, 3), 2 * torch.eye(3)),
+    ],
+    ids=lambda posterior: type(posterior).__name__,
+)
+def test_a_posterior_made_anew_is_the_same_with_its_settings(posterior):
+    z = posterior.rsample()
+    anew = rebuilt(posterior, lambda parameter: parameter)
+    torch.testing.assert_close(anew.log_prob(z), posterior.log_prob(z))
+    assert anew.rsample().shape == z.shape
+    torch.testing.assert_close(anew.mean, posterior.mean)

@@ -7,7 +7,9 @@ import torch
 from torch.distributions import Normal
 
 from lightning_vae.distributions import StandardGaussian
+from lightning_vae.latents import Latent
 from lightning_vae.objectives import MMD, mmd
+from lightning_vae.priors import DiagonalNormal
 from tests.objectives.outputs import latent, leaves, output, refuse_unlike_one
 
 
@@ -168,3 +170,10 @@ def test_one_example_and_several_draws_are_refused():
 def test_two_ranks_are_one(tmp_path):
     # Drawn by the rows' own noise, so that two processes draw what one does.
     refuse_unlike_one(["MMD(beta=0.5)", "MMD(kernel='rbf')"], tmp_path)
+
+
+def test_a_prior_that_learns_gets_a_gradient():
+    prior = DiagonalNormal(2)
+    q, z = Normal(torch.zeros(8, 2), 1.0), torch.randn(8, 2) + 3
+    MMD()(output(Latent(q, prior(), z, torch.zeros(8, 2))))["loss"].backward()
+    assert (prior.loc.grad < 0).all()  # towards the draws

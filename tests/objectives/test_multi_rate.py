@@ -247,3 +247,12 @@ def test_gates_on_both_sides_are_the_optimum_at_any_beta_that_is_asked_for(beta)
     error = np.minimum(EIGENVALUES, beta * NOISE).sum()
     distortion = error / (2 * NOISE) + 2.5 * math.log(2 * math.pi * NOISE)
     assert found.distortion.mean().item() == pytest.approx(distortion, abs=0.02)
+
+
+def test_a_beta_beyond_the_bounds_has_the_gate_of_the_nearer_one():
+    for side in ("encoder", "decoder"):
+        gate, h = RateGate(3, 0.1, 10.0, side=side), torch.ones(2, 3)
+        beyond, bounds = gate(h, torch.tensor([0.0, 99.0])), gate(h, torch.tensor([0.1, 10.0]))
+        torch.testing.assert_close(beyond, bounds)
+        beyond.sum().backward()
+        assert all(parameter.grad.isfinite().all() for parameter in gate.parameters())

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,3 +166,12 @@ def test_what_does_not_fit_is_refused():
     terms = VAEOutput(terms.x, terms.likelihood, terms.latents, torch.zeros(3, 4))
     with pytest.raises(ValueError, match="holds 3 draws of z an example"):
         Regularised()(terms)
+
+
+def test_a_floor_under_latents_needs_a_rate_for_each():
+    codes = {key: np.zeros((4, 3)) for key in ("z_mean", "z_log_var", "eps")}
+    whole = taken(codes)
+    group = whole.latents[0]
+    one_rate = Latent(group.posterior, group.prior, group.z, group.rate.sum(1, keepdim=True))
+    with pytest.raises(ValueError, match="free_bits per latent needs a rate for every latent"):
+        Regularised(free_bits=0.5)(replace(whole, latents=(one_rate,)))

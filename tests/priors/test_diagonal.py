@@ -75,3 +75,12 @@ def test_it_learns_the_normal_that_its_data_are_drawn_from():
     assert prior.log_variance.tolist() == pytest.approx(data.var(0).log().tolist(), abs=1e-3)
     entropy = sum(0.5 * (math.log(2 * math.pi * math.e) + s) for s in (1.0, -3.0))
     assert -prior().log_prob(data).mean().item() == pytest.approx(entropy, abs=0.04)
+
+
+def test_a_fixed_prior_first_seen_by_inference_can_be_trained_with():
+    prior = StandardNormal(2)
+    with torch.inference_mode():
+        prior()
+    q = torch.distributions.Normal(torch.zeros(3, 2, requires_grad=True), 1.0)
+    kl(q, prior(), q.rsample()).sum().backward()
+    assert q.loc.grad is not None
