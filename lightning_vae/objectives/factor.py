@@ -48,8 +48,9 @@ class FactorVAE(Objective):
     The discriminator has an optimizer of its own and minimises ``own_loss``, its cross-entropy on
     the batch's draws and their :func:`permuted` ones, which does not reach the encoder; nor does
     the loss reach the discriminator's weights. (The paper takes the permuted draws from a second
-    batch.) Several groups of latents are taken together. Its part ``total_correlation`` is the
-    estimate, in nats, of the rank's own batch.
+    batch.) Lightning counts the steps of both optimizers, so that ``max_steps`` and ``fast_dev_run``
+    end after half as many batches. Several groups of latents are taken together. Its part
+    ``total_correlation`` is the estimate, in nats, of the rank's own batch.
 
     Args:
         latents: d, how many latents an example has in all.
