@@ -127,8 +127,8 @@ def _refuse_other_measure(q: Distribution, p: Distribution) -> None:
     if _over_classes(q) != _over_classes(p):
         raise ValueError(
             f"the posterior {type(q).__name__} and the prior {type(p).__name__} are not both over "
-            f"classes; with RelaxedCategorical write a prior that returns "
-            f"OneHotCategorical(logits=torch.zeros(classes))."
+            f"classes; with RelaxedCategorical write prior=priors.UniformCategorical(variables, "
+            f"classes)."
         )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,13 +12,23 @@ from torch import nn
 from torch.distributions import Distribution, Laplace
 from torch.utils.data import DataLoader
 
-from lightning_vae import VAEModule, distributions, kl, likelihoods, posteriors, priors
+from lightning_vae import (
+    Anneal,
+    Exponential,
+    VAEModule,
+    distributions,
+    kl,
+    likelihoods,
+    posteriors,
+    priors,
+)
 from lightning_vae.networks import ConvEncoder, MLPDecoder, MLPEncoder
 from lightning_vae.posteriors import (
     BatchNormGaussian,
     DeltaGaussian,
     Gaussian,
     Posterior,
+    RelaxedCategorical,
     VonMisesFisher,
     Weibull,
 )
@@ -57,6 +68,12 @@ HEADS = {
         10,
         priors.StandardNormal,
     ),
+    "RelaxedCategorical": (
+        RelaxedCategorical(5, 0.5),
+        distributions.RelaxedCategorical,
+        5,
+        partial(priors.UniformCategorical, 1),
+    ),
     "own": (LaplaceHead(), Laplace, 10, priors.StandardNormal),
 }
 every = pytest.mark.parametrize(("head", "family", "count", "prior"), HEADS.values(), ids=HEADS)
@@ -79,10 +96,11 @@ def test_an_encoder_ends_in_the_head_it_was_given(head, family, count, prior):
         q = encoder(torch.rand(3, 1, 16, 16))
         assert type(q) is family
         z = q.rsample()
-        assert z.shape == (3, 5)
+        assert z.flatten(1).shape == (3, 5)
         rate = kl(q, prior(5)(), z)
-        assert rate.shape == ((3, 1) if prior is priors.HypersphericalUniform else (3, 5))
-        (rate.sum() + z.square().sum() + z[:, 0].sum()).backward()
+        splits = isinstance(q, distributions.DiagonalGaussian | distributions.Weibull | Laplace)
+        assert rate.shape == ((3, 5) if splits else (3, 1))
+        (rate.sum() + z.square().sum() + z.flatten(1)[:, 0].sum()).backward()
         assert all(p.grad.isfinite().all() and p.grad.any() for p in encoder.parameters())
 
 
@@ -230,3 +248,41 @@ def test_a_posterior_is_a_distribution_over_the_latents_of_each_example():
         q = head(torch.randn(4, count))
         assert isinstance(q, Distribution)
         assert q.batch_shape[0] == 4
+
+
+def test_categorical_variables_learn_the_clusters_of_data_and_their_rate_is_exact(fit_with):
+    x = torch.eye(4)[torch.arange(256) % 4]
+    head = RelaxedCategorical(4)
+    vae = VAEModule(
+        MLPEncoder((4,), 8, (32,), head),
+        MLPDecoder((4,), 8, (32,), likelihoods.Gaussian(0.1)),
+        priors.UniformCategorical(2, 4),
+        optimizer=lambda parameters: torch.optim.Adam(parameters, 1e-2),
+    )
+    cooling = Anneal("encoder.posterior.temperature", Exponential(1.0, 0.3, over=100), unit="step")
+    trainer = fit_with(max_steps=400, callbacks=[cooling])
+    trainer.fit(vae, DataLoader(x, batch_size=64, shuffle=True))
+    vae.eval()
+    assert head.temperature == 0.3
+    output = vae(x)
+    z, probabilities = vae.embed(x, sample=True), vae.embed(x)
+    assert z.shape == probabilities.shape == (256, 2, 4)
+    entropy = -torch.special.xlogy(probabilities, probabilities).sum((1, 2))
+    torch.testing.assert_close(output.rate, 2 * math.log(4) - entropy, atol=1e-4, rtol=1e-4)
+    # Four clusters need log 4 nats, of the 2 log 4 that there are.
+    assert 1.3 < output.rate.mean() < 2 * math.log(4)
+    assert (vae.reconstruct(x) - x).abs().max() < 0.2
+    assert vae.sample(7).shape == (7, 4)
+
+
+def test_elements_that_do_not_divide_into_variables_are_refused():
+    with pytest.raises(ValueError, match=r"latent=9 elements do not divide .* write latent=8"):
+        MLPEncoder((4,), 9, (8,), RelaxedCategorical(4))
+    for arguments, message in (
+        ((1,), "classes must be a whole number of at least 2, got 1"),
+        ((4, 0.0), "temperature must be positive, got 0.0"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            RelaxedCategorical(*arguments)
+    with pytest.raises(ValueError, match="variables must be a whole number of at least 1, got 0"):
+        priors.UniformCategorical(0, 4)

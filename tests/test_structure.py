@@ -137,6 +137,8 @@ ROWS: dict[type, Callable[[], Any]] = {
     posteriors.Gaussian: posteriors.Gaussian,
     posteriors.VonMisesFisher: lambda: posteriors.VonMisesFisher(50.0),
     posteriors.Weibull: posteriors.Weibull,
+    posteriors.RelaxedCategorical: lambda: posteriors.RelaxedCategorical(4, 0.5),
+    priors.UniformCategorical: lambda: priors.UniformCategorical(3, 4),
     posteriors.BatchNormGaussian: lambda: posteriors.BatchNormGaussian(4),
     posteriors.DeltaGaussian: lambda: posteriors.DeltaGaussian(0.1),
     mixture.Mixture: lambda: mixture.Mixture(

@@ -135,7 +135,7 @@ class MLPDecoder(nn.Module):
             self.linears[-1] = _NonNegative(widths[-2], widths[-1], bias=False)
 
     def forward(self, z: Tensor) -> Distribution:
-        features = _through(self.linears, z).view(-1, *self.shape)
+        features = _through(self.linears, z.flatten(1)).view(-1, *self.shape)
         likelihood: Distribution = self.likelihood(features)
         return likelihood
 
@@ -253,7 +253,7 @@ class ConvDecoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Distribution:
-        maps = _through(self.linears, z).relu_().view(-1, *self.shape)
+        maps = _through(self.linears, z.flatten(1)).relu_().view(-1, *self.shape)
         likelihood: Distribution = self.likelihood(_through(self.convolutions, maps))
         return likelihood
 

@@ -8,6 +8,7 @@ from lightning_vae.posteriors.batch_norm import BatchNormGaussian
 from lightning_vae.posteriors.delta import DeltaGaussian
 from lightning_vae.posteriors.gaussian import Gaussian
 from lightning_vae.posteriors.posterior import Posterior
+from lightning_vae.posteriors.relaxed_categorical import RelaxedCategorical
 from lightning_vae.posteriors.von_mises_fisher import VonMisesFisher
 from lightning_vae.posteriors.weibull import Weibull
 
@@ -16,6 +17,7 @@ __all__ = [
     "DeltaGaussian",
     "Gaussian",
     "Posterior",
+    "RelaxedCategorical",
     "VonMisesFisher",
     "Weibull",
     "draw",

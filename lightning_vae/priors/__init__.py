@@ -7,6 +7,7 @@ from lightning_vae.priors.hyperspherical_uniform import HypersphericalUniform
 from lightning_vae.priors.mixture import GaussianMixture
 from lightning_vae.priors.prior import Prior, Product, as_prior
 from lightning_vae.priors.standard import StandardNormal, standard_normal, standard_shapes
+from lightning_vae.priors.uniform_categorical import UniformCategorical
 from lightning_vae.priors.vamp import VampPrior
 from lightning_vae.priors.weibull import Weibull
 
@@ -19,6 +20,7 @@ __all__ = [
     "Product",
     "RealNVP",
     "StandardNormal",
+    "UniformCategorical",
     "VampPrior",
     "Weibull",
     "as_prior",
