@@ -19,6 +19,7 @@ from lightning_vae.priors import (
     Product,
     RealNVP,
     StandardNormal,
+    UniformCategorical,
     VampPrior,
     Weibull,
 )
@@ -40,6 +41,10 @@ FIXED = {
     "HypersphericalUniform": [
         (HypersphericalUniform(2), [(2,)]),
         (HypersphericalUniform(20), [(20,)]),
+    ],
+    "UniformCategorical": [
+        (UniformCategorical(1, 4), [(1, 4)]),
+        (UniformCategorical(3, classes=2), [(3, 2)]),
     ],
     "Weibull": [(Weibull(3), [(3,)]), (Weibull((2, 3), 0.5, 2.0), [(2, 3)])],
     "Product": [(Product(HypersphericalUniform(3), Weibull(2)), [(3,), (2,)])],
@@ -200,5 +205,6 @@ def test_priors_print_as_written():
     assert repr(GaussianMixture(20, 5)) == "GaussianMixture(20, components=5)"
     assert repr(GaussianMixture((4, 8), 5)) == "GaussianMixture((4, 8), components=5)"
     assert repr(HypersphericalUniform(20)) == "HypersphericalUniform(20)"
+    assert repr(UniformCategorical(20, 10)) == "UniformCategorical(20, classes=10)"
     assert repr(Weibull((4, 8))) == "Weibull((4, 8), scale=1.0, concentration=1.0)"
     assert repr(VampPrior((5, 4), MLPEncoder((4,), 2))) == "VampPrior((5, 4))"

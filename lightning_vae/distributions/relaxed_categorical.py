@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import OneHotCategorical, constraints
+from torch.distributions import Categorical, Distribution, OneHotCategorical, constraints
 from torch.nn.functional import log_softmax
 
 from lightning_vae.distributions.support import in_support, validates_values, zero_outside
@@ -53,7 +53,10 @@ class RelaxedCategorical(OneHotCategorical):
         if not isinstance(temperature, Tensor) and not 0 < temperature < torch.inf:
             raise ValueError(f"temperature must be positive, got {temperature}; write 1.0.")
         self.temperature = temperature
-        super().__init__(logits=logits, validate_args=validate_args)
+        # Torch's own constructor validates its inner categorical whatever it is told.
+        self._categorical = Categorical(logits=logits, validate_args=validate_args)
+        batch, event = logits.shape[:-1], logits.shape[-1:]
+        Distribution.__init__(self, batch, event, validate_args=validate_args)
 
     def expand(
         self, batch_shape: Size | list[int] | tuple[int, ...], _instance: Any = None

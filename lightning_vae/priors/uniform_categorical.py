@@ -1,8 +1,9 @@
 """The uniform prior of categorical variables."""
 
 from torch import Tensor
-from torch.distributions import Distribution, Independent, OneHotCategorical
+from torch.distributions import Distribution, Independent
 
+from lightning_vae import distributions
 from lightning_vae.arguments import whole
 from lightning_vae.priors.fixed import Fixed
 
@@ -33,7 +34,8 @@ class UniformCategorical(Fixed):
 
     def made(self, like: Tensor) -> Distribution:
         logits = like.new_zeros(self.variables, self.classes)
-        return Independent(OneHotCategorical(logits=logits, validate_args=False), 1)
+        each = distributions.RelaxedCategorical(logits, validate_args=False)
+        return Independent(each, 1, validate_args=False)
 
     def extra_repr(self) -> str:
         return f"{self.variables}, classes={self.classes}"
