@@ -98,7 +98,7 @@ class CollapseMonitor(Callback):
     Logged beside ``val/elbo`` (``test/`` in a test), as far as the distributions allow:
     ``active_units``, ``mutual_information``, ``total_correlation``, ``dimension_wise_kl``,
     ``shuffled_gap``, ``variance_at_prior``, ``variance_at_zero``; with ``samples`` also ``nll`` and
-    ``bits_per_dimension``. ``measures`` keeps the last, the rate of every latent among them, and
+    ``bits_per_dimension``, of text ``perplexity``. ``measures`` keeps the last, the rate of every latent among them, and
     ``verdict`` what they mean: healthy, collapsed, partly dead, or unregularised, with the next
     edit to try. A warning says so once a verdict of collapsed or unregularised holds for
     ``patience`` validations; not while a schedule is still to raise β, or the capacity.
@@ -388,6 +388,7 @@ def _measured(metrics: Mapping[str, OutputMetric], latents: int) -> Measures:
         variance_at_zero=variance.get("at_zero"),
         nll=likelihood.get("nll"),
         bits_per_dimension=likelihood.get("bits_per_dimension"),
+        perplexity=likelihood.get("perplexity"),
     )
 
 

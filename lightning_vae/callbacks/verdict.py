@@ -30,6 +30,7 @@ class Measures:
     variance_at_zero: float | None = None  # share of latents
     nll: float | None = None
     bits_per_dimension: float | None = None
+    perplexity: float | None = None  # a word, of text
 
     @property
     def scalars(self) -> dict[str, float]:

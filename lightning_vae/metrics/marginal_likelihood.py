@@ -10,6 +10,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 from typing_extensions import override
 
 from lightning_vae.conversions import bits_per_dimension
+from lightning_vae.distributions.sentences import PADDING, Sentences
 from lightning_vae.latents import VAEOutput
 from lightning_vae.metrics.metric import OutputMetric
 from lightning_vae.objectives.densities import log_density
@@ -17,7 +18,7 @@ from lightning_vae.objectives.importance import importance_bound
 
 __all__ = ["MarginalLikelihood", "log_marginal_likelihood", "log_weights", "passes"]
 
-NUMBERS = 1 << 23  # of x, in the draws that are decoded at a time: 32 MB of float32
+NUMBERS = 1 << 23  # that draws decode to, at a time: 32 MB of float32
 
 
 def log_weights(output: VAEOutput) -> Tensor:
@@ -55,7 +56,8 @@ def passes(
         model: ``model(x, samples=K, **context)`` yields an output: a ``VAEModule``.
         x: The data, [B, ...].
         samples: How many draws in all.
-        at_once: K, at most; by default as many as decode to eight million numbers.
+        at_once: K, at most; by default as many as decode to eight million numbers: of a sentence,
+            those are the logits of every word of the vocabulary at each of its places.
         context: What the model needs besides.
 
     >>> from lightning_vae import VAEModule
@@ -64,9 +66,21 @@ def passes(
     >>> [len(output.distortion) for output in passes(vae, torch.rand(4, 8), 50, at_once=20)]
     [20, 20, 10]
     """
-    size = max(1, NUMBERS // x.numel()) if at_once is None else at_once
-    for start in range(0, samples, size):
-        yield model(x, samples=min(size, samples - start), **context)
+    done = 0
+    if at_once is None:
+        first = model(x, samples=1, **context)
+        at_once = max(1, NUMBERS // _decoded(first))
+        yield first
+        done = 1
+    for start in range(done, samples, at_once):
+        yield model(x, samples=min(at_once, samples - start), **context)
+
+
+def _decoded(output: VAEOutput) -> int:
+    """How many numbers the draws of an output decode to."""
+    likelihood = output.likelihood
+    width = likelihood.writer.vocabulary if isinstance(likelihood, Sentences) else 1
+    return output.distortion.numel() * output.x[0].numel() * width
 
 
 def log_marginal_likelihood(outputs: Iterable[VAEOutput]) -> Tensor:
@@ -109,7 +123,8 @@ class MarginalLikelihood(OutputMetric):
     r"""The importance-weighted negative log-likelihood over the data set.
 
     Its value is a dict of ``nll`` in nats, its ``standard_error`` over examples, and
-    ``bits_per_dimension``. An update takes the outputs of one batch, which
+    ``bits_per_dimension``; of :class:`Sentences` it is ``perplexity`` instead, the exponential of the
+    nats a word, each sentence's end counted as a word. An update takes the outputs of one batch, which
     :func:`passes` makes in turn: ``metric.update(passes(vae, x, metric.samples))``.
 
     Args:
@@ -120,7 +135,7 @@ class MarginalLikelihood(OutputMetric):
     Raises:
         ValueError: if samples is below 1, or the outputs hold another number of draws.
 
-    Source: Burda et al. 2016, section 5.
+    Source: Burda et al. 2016, section 5; of text, Bowman et al. 2016, section 4.
 
     >>> from lightning_vae import VAEModule
     >>> from lightning_vae.networks import MLPDecoder, MLPEncoder
@@ -136,6 +151,7 @@ class MarginalLikelihood(OutputMetric):
     plot_lower_bound = None
     bounds: list[Tensor]
     dimensions: Tensor
+    words: Tensor
 
     def __init__(self, samples: int = 500, levels: int = 1, **kwargs: Any) -> None:
         super().__init__(None, **kwargs)
@@ -144,33 +160,37 @@ class MarginalLikelihood(OutputMetric):
         self.samples, self.levels = samples, levels
         self.add_state("bounds", [], dist_reduce_fx="cat")
         self.add_state("dimensions", torch.tensor(0), dist_reduce_fx="max")
+        self.add_state("words", torch.tensor(0), dist_reduce_fx="sum")
 
     @override
     def update(self, output: VAEOutput | Iterable[VAEOutput]) -> None:
-        draws, dimensions = 0, 0
+        draws = 0
+        last: VAEOutput | None = None
 
         def counted() -> Iterator[VAEOutput]:
-            nonlocal draws, dimensions
+            nonlocal draws, last
             for each in [output] if isinstance(output, VAEOutput) else output:
                 draws += len(each.distortion)
-                dimensions = each.x[0].numel()
+                last = each
                 yield each
 
         bound = log_marginal_likelihood(counted())
-        if draws != self.samples:
+        if draws != self.samples or last is None:
             raise ValueError(
                 f"the outputs hold {draws} draws an example for samples={self.samples}; write "
                 f"metric.update(passes(vae, x, metric.samples))."
             )
         self.bounds.append(bound)
-        self.dimensions = self.dimensions.clamp(min=dimensions)
+        self.dimensions = self.dimensions.clamp(min=last.x[0].numel())
+        if isinstance(last.likelihood, Sentences):
+            self.words = self.words + (last.x != PADDING).sum()
 
     @override
     def compute(self) -> dict[str, Tensor]:
         bounds = dim_zero_cat(self.bounds)
         nll = -bounds.mean()
-        return {
-            "nll": nll,
-            "standard_error": bounds.std() / math.sqrt(len(bounds)),
-            "bits_per_dimension": bits_per_dimension(nll, int(self.dimensions), self.levels),
-        }
+        found = {"nll": nll, "standard_error": bounds.std() / math.sqrt(len(bounds))}
+        if self.words:
+            return {**found, "perplexity": (-bounds.sum() / self.words).exp()}
+        bits = bits_per_dimension(nll, int(self.dimensions), self.levels)
+        return {**found, "bits_per_dimension": bits}

@@ -23,7 +23,8 @@ from lightning_vae.metrics import (
     log_marginals,
     mutual_information,
 )
-from lightning_vae.metrics.marginal_likelihood import passes
+from lightning_vae.metrics.marginal_likelihood import NUMBERS, passes
+from lightning_vae.networks import LSTMDecoder, LSTMEncoder
 from lightning_vae.objectives import decompose
 from lightning_vae.objectives.densities import pairwise
 from tests.metrics.linear import data, optimum
@@ -262,6 +263,34 @@ def test_bits_per_dimension_are_those_of_the_conversion():
     found = metric.compute()
     expected = found["nll"] / (5 * math.log(2)) + 8
     torch.testing.assert_close(found["bits_per_dimension"], expected)
+
+
+def knowing_nothing(vocabulary: int) -> VAEModule:
+    """Of sentences: every word is as likely, and the posterior is the prior."""
+    decoder = LSTMDecoder(vocabulary, latent=2, embedding=4, hidden=4)
+    vae = VAEModule(LSTMEncoder(vocabulary, latent=2, embedding=4, hidden=4), decoder)
+    for linear in (vae.encoder.linear, vae.decoder.linear):
+        torch.nn.init.zeros_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+    return vae
+
+
+def test_the_perplexity_of_a_model_that_knows_nothing_is_the_vocabulary():
+    metric, vae = MarginalLikelihood(samples=3), knowing_nothing(37)
+    for x in (torch.tensor([[7, 8, 9, 2], [9, 2, 0, 0]]), torch.tensor([[5, 2]])):
+        metric.update(passes(vae, x, 3))
+    found = metric.compute()
+    assert set(found) == {"nll", "standard_error", "perplexity"}
+    assert found["perplexity"].item() == pytest.approx(37, rel=1e-4)
+    assert found["nll"].item() == pytest.approx((4 + 2 + 2) / 3 * math.log(37), rel=1e-4)
+
+
+def test_draws_of_sentences_are_decoded_as_the_vocabulary_lets_them():
+    x = torch.tensor([[7, 8, 9, 2]] * 4)
+    outputs = passes(knowing_nothing(50_000), x, 30)
+    counts = [len(output.distortion) for output in outputs]
+    at_once = NUMBERS // (16 * 50_000)
+    assert counts == [1, at_once, at_once, 30 - 1 - 2 * at_once]
 
 
 def test_mistakes_are_refused_by_name():
