@@ -1,5 +1,7 @@
 """The command line: every file in configs/ is parsed, printed back and run; runs resume."""
 
+import json
+import math
 import os
 import signal
 import subprocess
@@ -110,6 +112,21 @@ def test_every_cure_appends_to_a_base(here, cure):
     said = {"lagging": "schedule/aggressive", "cyclical_restarts": "schedule/cycle"}[cure]
     assert curves[said]
     assert cli.trainer.callback_metrics["val/elbo"].isfinite()
+
+
+def test_a_text_model_is_reported_by_all_that_it_takes(here):
+    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    small = ["--data.val_size=50", "--data.test_size=100"]
+    cli = fit("-c", BASES["toy_text"], *short, *small)
+    last = Path(cli.trainer.log_dir) / "checkpoints" / "last.ckpt"
+    evaluation = ["-c", BASES["toy_text"], "-c", CONFIGS / "monitor" / "text.yaml"]
+    run(["test", *map(str, evaluation), *small, "--ckpt_path", str(last), *ON_CPU])
+    found = json.loads(last.with_suffix(".test.json").read_text())["metrics"]
+    terms = {"distortion", "rate", "mutual_information", "active_units", "nll", "perplexity"}
+    assert {f"test/{name}" for name in terms} <= set(found)
+    assert "test/bits_per_dimension" not in found
+    assert found["test/perplexity"] == pytest.approx(math.exp(found["test/nll"] / 7), rel=1e-4)
+    assert found["test/perplexity"] == pytest.approx(54, rel=0.05), "two steps teach nothing"
 
 
 @pytest.mark.parametrize("fragment", [None, *FRAGMENTS])
