@@ -74,6 +74,7 @@ EXAMPLES = {
 }
 # What scipy has no likeness of, or none with every moment: these have files of their own.
 ELSEWHERE = {
+    "AutoregressiveNormal": "priors/test_autoregressive.py",
     "DiscretisedLogisticMixture": "likelihoods/test_discretised_logistic_mixture.py",
     "HypersphericalUniform": "distributions/test_sphere.py",
     "Mixture": "priors/test_mixture.py",

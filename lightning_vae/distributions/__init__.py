@@ -6,6 +6,7 @@ Every class is a :class:`torch.distributions.Distribution`, over its batch shape
 """
 
 from lightning_vae.distributions.affine_coupling import AffineCoupling
+from lightning_vae.distributions.autoregressive_normal import AutoregressiveNormal
 from lightning_vae.distributions.bernoulli import Bernoulli
 from lightning_vae.distributions.continuous_bernoulli import ContinuousBernoulli
 from lightning_vae.distributions.discretised_logistic_mixture import DiscretisedLogisticMixture
@@ -28,6 +29,7 @@ from lightning_vae.distributions.zero_inflated import ZeroInflated
 
 __all__ = [
     "AffineCoupling",
+    "AutoregressiveNormal",
     "Bernoulli",
     "ContinuousBernoulli",
     "DiagonalGaussian",

@@ -1,5 +1,6 @@
 """Priors: modules that return p(z), a distribution over one example's latents."""
 
+from lightning_vae.priors.autoregressive import AutoregressiveNormal
 from lightning_vae.priors.conditional import Conditional
 from lightning_vae.priors.diagonal import DiagonalNormal
 from lightning_vae.priors.flow import RealNVP
@@ -12,6 +13,7 @@ from lightning_vae.priors.vamp import VampPrior
 from lightning_vae.priors.weibull import Weibull
 
 __all__ = [
+    "AutoregressiveNormal",
     "Conditional",
     "DiagonalNormal",
     "GaussianMixture",

@@ -20,6 +20,7 @@ from torch.distributions.kl import _KL_REGISTRY
 from torch.nn.functional import normalize
 
 from lightning_vae.distributions import (
+    AutoregressiveNormal,
     DiagonalGaussian,
     Exponential,
     HypersphericalUniform,
@@ -316,4 +317,5 @@ def test_every_registered_divergence_is_in_the_table():
     swept |= {
         (q, torchs.Normal) for q in (torchs.MultivariateNormal, torchs.LowRankMultivariateNormal)
     }
+    swept |= {(torchs.Normal, AutoregressiveNormal)}  # tests/priors/test_autoregressive.py
     assert registered <= swept, registered - swept

@@ -80,12 +80,14 @@ VECTORS = {
     "RelaxedCategorical": ours.RelaxedCategorical,
     "VonMisesFisher": lambda a: ours.VonMisesFisher(normalize(a, dim=-1), a.exp().sum()),
 }
+# An element outside takes the density of the whole event.
+EVENTS = {"AutoregressiveNormal": lambda a: ours.AutoregressiveNormal(a.tanh(), 4)}
 
 
 def test_every_distribution_has_a_row():
     public = (getattr(ours, name) for name in ours.__all__)
     kinds = {d.__name__ for d in public if isinstance(d, type) and issubclass(d, Distribution)}
-    assert set(ROWS) | set(VECTORS) == kinds
+    assert set(ROWS) | set(VECTORS) | set(EVENTS) == kinds
 
 
 def checked(d, z, parameters):
@@ -131,6 +133,16 @@ def test_vectors_off_their_manifold_have_no_density(name, value):
     z = torch.tensor([1.0, 0.0, 0.0])
     assert VECTORS[name](A).log_prob(z).isfinite()
     checked(VECTORS[name](a), torch.full((3,), value), a)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+@pytest.mark.parametrize("value", [INF, -INF, NAN])
+def test_an_event_with_one_element_outside_has_no_density(name, value):
+    a, b = leaf(A), leaf(B)
+    z = torch.zeros(2, *EVENTS[name](a).event_shape)
+    z[0, 1] = value
+    assert EVENTS[name](a).log_prob(z)[1].isfinite()
+    checked(EVENTS[name](a), z[:1], (a, b))
 
 
 # torch's own rules are those of the first three; the fourth's are its base's.
