@@ -89,7 +89,7 @@ class RunningRate:
     """The mean rate of every latent over the examples since the last reset.
 
     It keeps sums where the rates are, so reading costs a wait and updating none. Each rank has
-    its own.
+    its own; those of several are added.
 
     >>> running = RunningRate()
     >>> running.mean()
@@ -110,6 +110,19 @@ class RunningRate:
         sums = [rate.sum(batch_dims) for rate in rates]
         self._sums = tuple(map(torch.add, self._sums, sums)) or tuple(sums)
         self._examples += output.distortion.numel()
+
+    def __add__(self, other: "RunningRate") -> "RunningRate":
+        """The same over the examples of both, of which one may have none."""
+        both = RunningRate()
+        both._sums = tuple(map(torch.add, self._sums, other._sums)) or self._sums or other._sums
+        both._examples = self._examples + other._examples
+        return both
+
+    def cpu(self) -> "RunningRate":
+        """A copy on the CPU."""
+        copy = RunningRate()
+        copy._sums, copy._examples = tuple(total.cpu() for total in self._sums), self._examples
+        return copy
 
     def mean(self) -> tuple[Tensor, ...]:
         """[*factors] nats for every group; nothing before the first update."""

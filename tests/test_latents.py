@@ -52,3 +52,16 @@ def test_the_running_rate_does_not_stop_growing_in_low_precision():
     for _ in range(500):
         running.update(output([torch.ones(128, 3, dtype=torch.bfloat16)], torch.zeros(128)))
     torch.testing.assert_close(running.mean()[0], torch.ones(3))
+
+
+def test_running_rates_of_uneven_shares_add_up_and_one_may_be_empty():
+    parts, whole = [RunningRate() for _ in range(3)], RunningRate()
+    for part, size in zip(parts, (4, 1, 0), strict=True):
+        if size:
+            seen = output([torch.rand(size, 3), torch.rand(size, 2, 2)], torch.zeros(size))
+            part.update(seen)
+            whole.update(seen)
+    for order in (parts, parts[::-1]):
+        together = sum((part.cpu() for part in order), start=RunningRate())
+        for mean, truth in zip(together.mean(), whole.mean(), strict=True):
+            torch.testing.assert_close(mean, truth)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_vae import networks
+from lightning_vae import VAEModule, likelihoods, networks
 from lightning_vae.distributions import Bernoulli, DiagonalGaussian
 from lightning_vae.likelihoods import Gaussian, Likelihood, distortion
 from lightning_vae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
@@ -169,3 +169,17 @@ def test_an_image_just_large_enough_is_not(network):
 def test_a_shape_that_is_no_image_is_refused(network, shape):
     with pytest.raises(ValueError, match=r"shape must be \(channels, height, width\), got"):
         network(shape, latent=2)
+
+
+def test_counts_are_read_by_their_logarithm_and_judged_as_they_are():
+    torch.manual_seed(0)
+    plain = MLPEncoder((5,), 2)
+    logged = MLPEncoder((5,), 2, log1p=True)
+    logged.load_state_dict(plain.state_dict())
+    counts = torch.tensor([[0.0, 1.0, 9.0, 99.0, 419.0]])
+    logarithm = torch.tensor([[0.0, 0.6931472, 2.3025851, 4.6051702, 6.0402547]])
+    torch.testing.assert_close(logged(counts).mean, plain(logarithm).mean)
+    vae = VAEModule(logged, MLPDecoder((5,), 2, likelihood=likelihoods.NegativeBinomial()))
+    output = vae(counts)
+    assert output.x.equal(counts)
+    torch.testing.assert_close(output.distortion, -output.likelihood.log_prob(counts).sum(1))

@@ -53,6 +53,7 @@ class BinarizedMNIST(SplitData[Tensor]):
     published: ClassVar[Published] = Published(
         folders=("binarized_mnist",),
         mirrors=("http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",),
+        # All three were checked on the published texts.
         checksums={
             "binarized_mnist_train.amat": (
                 "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"

@@ -148,6 +148,7 @@ class DSprites(SplitData[Pair]):
     published: ClassVar[Published] = Published(
         folders=("dsprites",),
         mirrors=("https://github.com/google-deepmind/dsprites-dataset/raw/master/",),
+        # The MD5 others have on record; the published file was not at hand to check it here.
         checksums={FILE: "7da33b31b13a06f4b04a70402ce90c2e"},
     )
 

@@ -26,17 +26,22 @@ from lightning_vae.data.split import Part, Sizes, SplitData
 __all__ = ["ImageFolder", "labels_of"]
 
 Target: TypeAlias = Literal["image", "label"]
+Split: TypeAlias = Literal["seed", "folders"]
+
+_PARTS = get_args(Part)
+_SIZES = Sizes(val=0.1)
 
 
-def labels_of(root: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], Tensor]:
+def labels_of(root: Path, paths: Sequence[Path], depth: int = 0) -> tuple[tuple[str, ...], Tensor]:
     """Return the names of the classes, and the class of each file, [N] int64.
 
-    A class is a folder directly below `root`; it has all files below it, at any depth.
+    A class is a folder directly below `root`, or `depth` folders further down, where those of one
+    name are one class; it has all files below it, at any depth.
 
     Raises:
         ValueError: If a file is in no such folder.
     """
-    parts = [path.relative_to(root).parts for path in paths]
+    parts = [path.relative_to(root).parts[depth:] for path in paths]
     loose = [path for path, names in zip(paths, parts, strict=True) if len(names) == 1]
     if loose:
         raise ValueError(
@@ -46,6 +51,11 @@ def labels_of(root: Path, paths: Sequence[Path]) -> tuple[tuple[str, ...], Tenso
     classes = sorted({names[0] for names in parts})
     number = {name: k for k, name in enumerate(classes)}
     return tuple(classes), torch.tensor([number[names[0]] for names in parts])
+
+
+def parts_of(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Return the folder directly below `root` that each file is in; "" where it is in none."""
+    return [names[0] if len(names := path.relative_to(root).parts) > 1 else "" for path in paths]
 
 
 class ImageFolder(SplitData[Pair]):
@@ -74,6 +84,8 @@ class ImageFolder(SplitData[Pair]):
             decodes.
         corrupt: "raise" to stop at a file that cannot be read, and name it; "skip" to leave such
             files out, for which each file is decoded once in `setup`, and a warning counts them.
+        split: "seed" for parts of these sizes, chosen by the seed; "folders" for the parts that the
+            folders `train`, `val` and `test` below `root` are, classes being the folders in them.
         train_size: Images to train on, a count or a share; None for all that are left.
         val_size: Images to validate on, a count or a share; 0 for none.
         test_size: Images to test on, a count or a share; 0 for none.
@@ -83,7 +95,8 @@ class ImageFolder(SplitData[Pair]):
         seed: Seed of the choice of images and of their order.
 
     Raises:
-        ValueError: If an argument is out of its range; in use, if a file cannot be read.
+        ValueError: If an argument is out of its range; in use, if a file cannot be read, or if
+            the folders are not what `split` takes them for.
         FileNotFoundError: In `setup`, if the folder is missing or has no such files.
 
     Example:
@@ -110,9 +123,10 @@ class ImageFolder(SplitData[Pair]):
         loader: Loader = open_image,
         extensions: Sequence[str] | None = None,
         corrupt: Corrupt = "raise",
+        split: Split = "seed",
         train_size: float | None = None,
-        val_size: float = 0.1,
-        test_size: float = 0,
+        val_size: float = _SIZES.val,
+        test_size: float = _SIZES.test,
         workers: int = 2,
         batch_size: int = 64,
         drop_last: bool = False,
@@ -127,14 +141,20 @@ class ImageFolder(SplitData[Pair]):
         self.extensions = _checked(extensions)
         self.corrupt = corrupt
         self.sizes = Sizes(train_size, val_size, test_size)
+        self.split = one_of("split", split, get_args(Split))
+        if split == "folders" and self.sizes != _SIZES:
+            raise ValueError(
+                'split="folders" takes all images of each folder: leave train_size, val_size and '
+                "test_size out."
+            )
 
     @override
     def part(self, name: Part) -> Images | None:
-        paths = list_images(self.root, self.extensions or extensions())
-        rows = self.sizes.rows(name, len(paths), self.seed)
+        paths = self._paths()
+        rows = self._rows(name, paths)
         if not len(rows):
             return None
-        labels = labels_of(self.root, paths)[1] if self.target == "label" else None
+        labels = self._labelled(paths)[1] if self.target == "label" else None
         # After the split, so that what cannot be read moves no other image to another part.
         own = [paths[row] for row in rows.tolist()]
         good = readable(own, self.reading, self.corrupt, self.workers)
@@ -147,7 +167,32 @@ class ImageFolder(SplitData[Pair]):
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, by their labels."""
-        return labels_of(self.root, list_images(self.root, self.extensions or extensions()))[0]
+        return self._labelled(self._paths())[0]
+
+    def _paths(self) -> list[Path]:
+        paths = list_images(self.root, self.extensions or extensions())
+        found = set(parts_of(self.root, paths))
+        are_parts = found <= set(_PARTS)
+        if self.split == "folders" and not (are_parts and "train" in found):
+            raise ValueError(
+                f'split="folders" takes the folders {list(_PARTS)} below root={str(self.root)!r}, '
+                f"of which train must be there, and nothing beside; it has {sorted(found)}."
+            )
+        if self.split == "seed" and are_parts and len(found) > 1:
+            raise ValueError(
+                f"root={str(self.root)!r} has the folders {sorted(found)}, which would be mixed: "
+                'pass split="folders" to take them for the parts, or one of them for root.'
+            )
+        return paths
+
+    def _rows(self, name: Part, paths: Sequence[Path]) -> Tensor:
+        if self.split == "seed":
+            return self.sizes.rows(name, len(paths), self.seed)
+        parts = parts_of(self.root, paths)
+        return torch.tensor([row for row, part in enumerate(parts) if part == name])
+
+    def _labelled(self, paths: Sequence[Path]) -> tuple[tuple[str, ...], Tensor]:
+        return labels_of(self.root, paths, depth=int(self.split == "folders"))
 
 
 def _checked(endings: Sequence[str] | None) -> tuple[str, ...] | None:

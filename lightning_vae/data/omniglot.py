@@ -99,6 +99,8 @@ class Omniglot(SplitData[Pair]):
     published: ClassVar[Published] = Published(
         folders=("omniglot",),
         mirrors=("https://github.com/brendenlake/omniglot/raw/master/python/",),
+        # Those of the two small sets were checked on the published files. The other two are on record
+        # elsewhere: the archives were not at hand.
         checksums={
             "images_background.zip": (
                 "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640"

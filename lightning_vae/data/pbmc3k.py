@@ -54,6 +54,8 @@ class PBMC3k(CountData):
     published: ClassVar[Published] = Published(
         folders=("pbmc3k", f"pbmc3k/{INSIDE}", INSIDE, f"{TO}/{INSIDE}"),
         mirrors=("https://cf.10xgenomics.com/samples/cell-exp/1.1.0/pbmc3k/",),
+        # The three SHA-256 were checked on the published files. The MD5 of their archive is on record
+        # elsewhere: the archive was not at hand.
         checksums={
             ARCHIVE: "f76d73bf7a582aaf32b798bcae9574d3",
             "matrix.mtx": "7d92358b9d29128a225c50f2a662d6ccca9c71bc665e0af82692ed1361eb94e4",

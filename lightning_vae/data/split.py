@@ -132,6 +132,10 @@ class SplitData(LightningDataModule, ABC, Generic[T]):
     def part(self, name: Part) -> Indexable[T] | None:
         """Return what to train, validate or test on, or None where nothing is given for it."""
 
+    def lengths(self, name: Part) -> np.ndarray | None:
+        """Return the length of each example, for batches of similar lengths, or None."""
+        return None
+
     @override
     def setup(self, stage: str) -> None:
         for name in NEEDED[stage]:
@@ -150,6 +154,7 @@ class SplitData(LightningDataModule, ABC, Generic[T]):
             seed=self.seed,
             noise=self.noise,
             workers=self.workers,
+            lengths=self.lengths("train"),
         )
 
     @override
@@ -166,7 +171,9 @@ class SplitData(LightningDataModule, ABC, Generic[T]):
         return self.test_dataloader()
 
     def _in_order(self, name: Part) -> Batches[T]:
-        return Batches(self._given(name), self.batch_size, workers=self.workers)
+        return Batches(
+            self._given(name), self.batch_size, workers=self.workers, lengths=self.lengths(name)
+        )
 
     def _given(self, name: Part) -> Indexable[T]:
         if (given := self._of(name)) is None:

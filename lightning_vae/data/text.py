@@ -1,5 +1,6 @@
 """Text: sentences from plain files, one a line, as words' numbers in batches of similar lengths."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_vae.arguments import whole
-from lightning_vae.data.batches import Batches, overfits
+from lightning_vae.data.batches import Batch, Batches
+from lightning_vae.data.split import Part, SplitData
 from lightning_vae.distributions.sentences import END, PADDING, START, UNKNOWN
 
-__all__ = ["Corpus", "Text", "Vocabulary"]
+__all__ = ["Corpus", "SentenceData", "Text", "Vocabulary"]
 
 _FIRST = ("<pad>", "<s>", "</s>", "<unk>")  # PADDING, START, END, UNKNOWN
 
@@ -80,6 +81,7 @@ class Corpus:
     Args:
         words: The numbers of all words, [total].
         lengths: How many belong to each sentence, [N].
+        labels: A label for each, [N] int64, for batches (x, y); None for batches x.
 
     Example:
         >>> corpus = Corpus(torch.tensor([7, 8, 2, 9, 2]), torch.tensor([3, 2]))
@@ -88,13 +90,13 @@ class Corpus:
                 [7, 8, 2]])
     """
 
-    def __init__(self, words: Tensor, lengths: Tensor) -> None:
+    def __init__(self, words: Tensor, lengths: Tensor, labels: Tensor | None = None) -> None:
         if int(lengths.sum()) != len(words) or int(lengths.min()) < 1:
             raise ValueError(
                 f"lengths must be positive and add up to {len(words)}, the number of words; they "
                 f"add up to {int(lengths.sum())}, and the least is {int(lengths.min())}."
             )
-        self.words, self.lengths = words.int(), lengths
+        self.words, self.lengths, self.labels = words.int(), lengths, labels
         self.starts = lengths.cumsum(0) - lengths
 
     @classmethod
@@ -107,7 +109,11 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def __getitem__(self, index: Tensor) -> Tensor:
+    def __getitem__(self, index: Tensor) -> Batch:
+        x = self._gathered(index)
+        return x if self.labels is None else (x, self.labels[index])
+
+    def _gathered(self, index: Tensor) -> Tensor:
         lengths = self.lengths[index].unsqueeze(1)
         places = torch.arange(int(lengths.max()))
         within = places < lengths
@@ -115,7 +121,26 @@ class Corpus:
         return torch.where(within, self.words[positions], PADDING).long()
 
 
-class Text(LightningDataModule):
+class SentenceData(SplitData[Batch], ABC):
+    """Sentences in three parts, in batches of similar lengths; a subclass says what they are."""
+
+    @abstractmethod
+    def part(self, name: Part) -> Corpus:
+        """Return the sentences to train, validate or test on."""
+
+    @override
+    def lengths(self, name: Part) -> np.ndarray:
+        corpus = self._given(name)
+        assert isinstance(corpus, Corpus)
+        return corpus.lengths.numpy()
+
+    @override
+    def predict_dataloader(self) -> Batches[Batch]:
+        # In the order of the file: predictions come back in the order of the batches.
+        return Batches(self._given("test"), self.batch_size)
+
+
+class Text(SentenceData):
     """Sentences from plain UTF-8 files, one a line, words apart by spaces: x [B, T] int64.
 
     Each sentence is closed with END and filled up with PADDING to the longest of its batch; batches
@@ -154,16 +179,12 @@ class Text(LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        whole("batch_size", batch_size, 1)
-        whole("seed", seed, 0)
+        super().__init__(batch_size, seed=seed)
         if vocabulary_size is not None:
             whole("vocabulary_size", vocabulary_size, len(_FIRST) + 1)
         self.root = Path(root)
         self.files = {"train": train, "val": val, "test": test}
         self.vocabulary_size = vocabulary_size
-        self.batch_size, self.seed = batch_size, seed
-        self._corpora: dict[str, Corpus] = {}
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -171,35 +192,8 @@ class Text(LightningDataModule):
         return Vocabulary.of(self._lines("train"), self.vocabulary_size)
 
     @override
-    def setup(self, stage: str) -> None:
-        needed = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, ("test",))
-        for name in needed:
-            self._corpus(name)
-
-    @override
-    def train_dataloader(self) -> Batches[Tensor]:
-        return sentence_batches(
-            self._corpus("train"), self.batch_size, self.seed, shuffle=not overfits(self)
-        )
-
-    @override
-    def val_dataloader(self) -> Batches[Tensor]:
-        return sentence_batches(self._corpus("val"), self.batch_size)
-
-    @override
-    def test_dataloader(self) -> Batches[Tensor]:
-        return sentence_batches(self._corpus("test"), self.batch_size)
-
-    @override
-    def predict_dataloader(self) -> Batches[Tensor]:
-        # In the order of the file: predictions come back in the order of the batches.
-        return Batches(self._corpus("test"), self.batch_size)
-
-    def _corpus(self, name: str) -> Corpus:
-        if name not in self._corpora:
-            numbers = self.vocabulary.numbers
-            self._corpora[name] = Corpus.of(map(numbers, self._lines(name)))
-        return self._corpora[name]
+    def part(self, name: Part) -> Corpus:
+        return Corpus.of(map(self.vocabulary.numbers, self._lines(name)))
 
     def _lines(self, name: str) -> list[str]:
         path = self.root / self.files[name]
@@ -213,17 +207,3 @@ class Text(LightningDataModule):
         if not lines:
             raise ValueError(f"{name}={str(path)!r} has no words: write a sentence a line.")
         return lines
-
-
-def sentence_batches(
-    corpus: Corpus, batch_size: int, seed: int = 0, shuffle: bool = False
-) -> Batches[Tensor]:
-    """Return batches of sentences of similar lengths."""
-    return Batches(
-        corpus,
-        batch_size,
-        shuffle=shuffle,
-        pad=shuffle,
-        seed=seed,
-        lengths=corpus.lengths.numpy(),
-    )

@@ -2,31 +2,36 @@
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from typing_extensions import override
 
 from lightning_vae.arguments import whole
-from lightning_vae.data.batches import Batches, overfits, stream
-from lightning_vae.data.text import Corpus, sentence_batches
+from lightning_vae.data.batches import stream
+from lightning_vae.data.split import Part
+from lightning_vae.data.text import Corpus, SentenceData
 from lightning_vae.distributions.sentences import END, UNKNOWN
 
 __all__ = ["ToyText", "sentences_about", "topics"]
 
 _WEIGHTS, _DRAWS = range(2)  # what the two streams of a seed are for
+_PARTS: tuple[Part, ...] = ("train", "val", "test")
 _LATENT, _HIDDEN = 2, 50
 
 
-def topics(size: int, modes: int, generator: np.random.Generator) -> np.ndarray:
+def topics(size: int, modes: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw latents [size, 2] from equally likely normals of spread 0.3 on the unit circle, times 2.
 
+    Returns:
+        The latents, and which of the normals each is from, [size] int64.
+
     Example:
-        >>> topics(5, modes=4, generator=np.random.default_rng(0)).shape
-        (5, 2)
+        >>> z, topic = topics(5, modes=4, generator=np.random.default_rng(0))
+        >>> z.shape, topic
+        ((5, 2), array([3, 2, 2, 1, 1]))
     """
-    angle = 2 * np.pi * generator.integers(modes, size=size) / modes
+    topic = generator.integers(modes, size=size)
+    angle = 2 * np.pi * topic / modes
     centre = 2 * np.stack([np.cos(angle), np.sin(angle)], 1)
-    return centre + 0.3 * generator.standard_normal((size, _LATENT))
+    return centre + 0.3 * generator.standard_normal((size, _LATENT)), topic
 
 
 class _Author:
@@ -74,8 +79,8 @@ def sentences_about(z: np.ndarray, words: int, length: int, seed: int, part: int
     return np.pad(drawn + UNKNOWN + 1, ((0, 0), (0, 1)), constant_values=END)
 
 
-class ToyText(LightningDataModule):
-    """Sentences that an LSTM of random weights writes about latents in a few clusters: x [B, T].
+class ToyText(SentenceData):
+    """Sentences that an LSTM of random weights writes about latents in a few clusters, x [B, T], or (x, y).
 
     z is drawn from a mixture of normals, and x from p(x|z): so the sentences have something to say
     that a VAE may or may not find, in seconds and without any file.
@@ -89,6 +94,7 @@ class ToyText(LightningDataModule):
         test_size: Sentences to test on.
         batch_size: Sentences a batch and rank.
         seed: Seed of the author, of the draws and of the order.
+        labels: Whether batches are (x, y), with y [B] int64 the cluster that each is about.
 
     Raises:
         ValueError: If a count is too small.
@@ -110,17 +116,15 @@ class ToyText(LightningDataModule):
         test_size: int = 1000,
         batch_size: int = 32,
         seed: int = 0,
+        labels: bool = False,
     ) -> None:
-        super().__init__()
-        counts = {"words": words, "length": length, "modes": modes, "batch_size": batch_size}
+        super().__init__(batch_size, seed=seed)
+        counts = {"words": words, "length": length, "modes": modes}
         parts = {"train_size": train_size, "val_size": val_size, "test_size": test_size}
         for name, value in {**counts, **parts}.items():
             whole(name, value, 1)
-        whole("seed", seed, 0)
-        self.words, self.length, self.modes = words, length, modes
-        self.batch_size, self.seed = batch_size, seed
+        self.words, self.length, self.modes, self.labels = words, length, modes, labels
         self.sizes = tuple(parts.values())
-        self._corpora: dict[int, Corpus] = {}
 
     @property
     def vocabulary_size(self) -> int:
@@ -128,27 +132,10 @@ class ToyText(LightningDataModule):
         return self.words + UNKNOWN + 1
 
     @override
-    def train_dataloader(self) -> Batches[Tensor]:
-        return sentence_batches(
-            self._corpus(0), self.batch_size, self.seed, shuffle=not overfits(self)
-        )
-
-    @override
-    def val_dataloader(self) -> Batches[Tensor]:
-        return sentence_batches(self._corpus(1), self.batch_size)
-
-    @override
-    def test_dataloader(self) -> Batches[Tensor]:
-        return sentence_batches(self._corpus(2), self.batch_size)
-
-    @override
-    def predict_dataloader(self) -> Batches[Tensor]:
-        return self.test_dataloader()
-
-    def _corpus(self, part: int) -> Corpus:
-        if part not in self._corpora:
-            size = self.sizes[part]
-            z = topics(size, self.modes, stream(self.seed, _DRAWS, part, 0))
-            x = torch.from_numpy(sentences_about(z, self.words, self.length, self.seed, part))
-            self._corpora[part] = Corpus(x.flatten(), torch.full((size,), x.shape[1]))
-        return self._corpora[part]
+    def part(self, name: Part) -> Corpus:
+        k = _PARTS.index(name)
+        size = self.sizes[k]
+        z, topic = topics(size, self.modes, stream(self.seed, _DRAWS, k, 0))
+        x = torch.from_numpy(sentences_about(z, self.words, self.length, self.seed, k))
+        labels = torch.from_numpy(topic) if self.labels else None
+        return Corpus(x.flatten(), torch.full((size,), x.shape[1]), labels)

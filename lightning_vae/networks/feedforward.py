@@ -76,8 +76,9 @@ class MLPEncoder(nn.Module):
         latent: The number of latents d.
         hidden: The widths of the hidden layers.
         posterior: The head that makes a distribution of the last features.
+        log1p: Whether it reads log(1 + x), as is usual for counts, whose likelihood stays that of x.
 
-    Source: Kingma & Welling 2014, appendix C.2.
+    Source: Kingma & Welling 2014, appendix C.2; for the logarithm, Lopez et al. 2018 (scVI).
 
     >>> import torch
     >>> MLPEncoder((1, 28, 28), latent=20)(torch.rand(16, 1, 28, 28)).batch_shape
@@ -90,14 +91,16 @@ class MLPEncoder(nn.Module):
         latent: int,
         hidden: Sequence[int] = (400,),
         posterior: Posterior | None = None,
+        log1p: bool = False,
     ) -> None:
         super().__init__()
-        self.posterior = _last(posterior)
+        self.posterior, self.log1p = _last(posterior), log1p
         size, hidden = math.prod(_widths("shape", shape)), _widths("hidden", hidden)
         self.linears = _linears(size, *hidden, self.posterior.features(latent))
 
     def forward(self, x: Tensor) -> Distribution:
-        posterior: Distribution = self.posterior(_through(self.linears, x.flatten(1)))
+        read = x.log1p() if self.log1p else x
+        posterior: Distribution = self.posterior(_through(self.linears, read.flatten(1)))
         return posterior
 
 

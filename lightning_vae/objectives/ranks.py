@@ -1,11 +1,13 @@
 """Means and gathered batches over all ranks."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["gather", "mean_over_ranks", "rank", "ranks"]
+__all__ = ["gather", "mean_over_ranks", "of_all_ranks", "rank", "ranks"]
+
+T = TypeVar("T")
 
 
 def ranks() -> int:
@@ -28,6 +30,19 @@ def rank() -> int:
 
 def _many() -> bool:
     return distributed.is_available() and distributed.is_initialized()
+
+
+def of_all_ranks(value: T) -> list[T]:
+    """What every rank has, in their order, by pickle: for what is small, and differs in shape.
+
+    >>> of_all_ranks("this")
+    ['this']
+    """
+    if not _many():
+        return [value]
+    found: list[Any] = [None] * ranks()
+    distributed.all_gather_object(found, value)
+    return found
 
 
 def mean_over_ranks(mean: Tensor) -> Tensor:

@@ -12,8 +12,20 @@ from lightning_vae.callbacks import (
     PriorSamples,
     RateSpectrumFigure,
     ScheduleOverlay,
+    rate_spectrum,
 )
 from tests.callbacks.test_pictures import loader, small
+
+SPECTRA = []  # the rates that were drawn
+
+
+def recorded(rates):
+    SPECTRA.append([rate.clone() for rate in rates])
+    return drawn_spectrum(rates)
+
+
+drawn_spectrum = rate_spectrum.spectrum
+rate_spectrum.spectrum = recorded
 
 
 def fit(folder: Path, callbacks: list) -> list[float]:
@@ -31,12 +43,19 @@ def fit(folder: Path, callbacks: list) -> list[float]:
         callbacks=callbacks,
     )
     trainer.fit(vae, loader(), loader())
+    (own,) = vae.val_rate.mean()
+    shares = [torch.empty_like(own) for _ in range(2)]
+    torch.distributed.all_gather(shares, own)
+    if SPECTRA:  # on rank zero
+        assert not torch.allclose(*shares)
+        torch.testing.assert_close(SPECTRA[-1], [sum(shares) / 2])
     return [*vae.losses, *(float(p.double().sum()) for p in vae.state_dict().values())]
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     without = fit(folder, [])
+    assert not SPECTRA
     pictures = [
         LatentTraversal(),
         PriorSamples(on="train"),
@@ -45,5 +64,6 @@ if __name__ == "__main__":
     ]
     drawn = fit(folder, pictures)
     rank = torch.distributed.get_rank()
+    assert bool(SPECTRA) == (rank == 0)
     (folder / f"{rank}.json").write_text(json.dumps([without, drawn]))
     assert all(bool(p.latest is None) == (rank > 0) for p in pictures[:3])

@@ -71,6 +71,36 @@ def test_an_image_without_a_class_is_named(folder):
     make(folder).setup("fit")
 
 
+@pytest.fixture
+def parted(tmp_path):
+    """Levels 0, 10, ... in train/cats, train/dogs, val/dogs and test/cats, two of each."""
+    for k, name in enumerate(["train/cats", "train/dogs", "val/dogs", "test/cats"]):
+        (tmp_path / "parted" / name).mkdir(parents=True)
+        for i in range(2):
+            image = Image.new("RGB", (20, 24), (20 * k + 10 * i,) * 3)
+            image.save(tmp_path / "parted" / name / f"{i}.png")
+    return tmp_path / "parted"
+
+
+def test_folders_that_are_parts_are_kept_apart(parted):
+    data = make(parted, split="folders", target="label")
+    assert data.classes == ("cats", "dogs")
+    loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    assert [sorted(level(loader)) for loader in loaders] == [[0, 10, 20, 30], [40, 50], [60, 70]]
+    seen = [sorted(torch.cat([y for _, y in loader]).tolist()) for loader in loaders]
+    assert seen == [[0, 0, 1, 1], [1, 1], [0, 0]], "one number for a class in all parts"
+
+
+def test_folders_that_are_parts_are_not_mixed_without_a_word(parted, folder):
+    with pytest.raises(ValueError, match=r"\['test', 'train', 'val'\].*split=\"folders\""):
+        make(parted).setup("fit")
+    with pytest.raises(ValueError, match=r"train must be there.*it has \['cats', 'dogs'\]"):
+        make(folder, split="folders").setup("fit")
+    with pytest.raises(ValueError, match="leave train_size, val_size and test_size out"):
+        make(parted, split="folders", val_size=3)
+    make(parted / "train").setup("fit")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_give_the_same(folder, workers):
     plain, ahead = make(folder), make(folder, workers=workers)

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_vae import VAEModule
+from lightning_vae.callbacks import LatentScatter
 from lightning_vae.data import Text, ToyText, Vocabulary
 from lightning_vae.data.batches import Batches, bucketed
-from lightning_vae.data.text import Corpus, sentence_batches
+from lightning_vae.data.text import Corpus
 from lightning_vae.data.toy_text import sentences_about, topics
 from lightning_vae.distributions.sentences import END, PADDING, UNKNOWN
+from lightning_vae.networks.text import LSTMDecoder, LSTMEncoder
 
 LINES = ["the cat sat", "the dog", "", "a cat saw the big dog", "<unk> sat", "the"]
 
@@ -22,6 +25,10 @@ def folder(tmp_path):
     (tmp_path / "train.txt").write_text("\n".join(f" {line} " for line in LINES) + "\n")
     (tmp_path / "val.txt").write_text("the zebra sat\n")
     return tmp_path
+
+
+def similar(corpus, batch_size, **kwargs):
+    return Batches(corpus, batch_size, **kwargs, shuffle=True, lengths=corpus.lengths.numpy())
 
 
 def text_in(folder, **kwargs):
@@ -65,14 +72,14 @@ def test_a_corpus_gathers_what_a_loop_would():
 def test_blocks_are_of_similar_lengths_and_their_order_is_new_each_epoch():
     lengths = np.random.default_rng(0).integers(1, 80, 1000)
     corpus = Corpus(torch.full((int(lengths.sum()),), 5), torch.from_numpy(lengths))
-    loader = sentence_batches(corpus, 32, seed=3, shuffle=True)
+    loader = similar(corpus, 32, seed=3)
     first, second = ([len(x[0]) for x in loader] for _ in range(2))
     assert first != second
     assert first != sorted(first)
     padding = np.mean([(x == PADDING).float().mean().item() for x in loader][:-1])
     plain = Batches(corpus, 32, shuffle=True, seed=3)
     assert padding < 0.2 * np.mean([(x == PADDING).float().mean().item() for x in plain])
-    again = sentence_batches(corpus, 32, seed=3, shuffle=True)
+    again = similar(corpus, 32, seed=3)
     assert [len(x[0]) for x in again] == first
 
 
@@ -94,7 +101,7 @@ def test_ranks_have_batches_of_one_length_at_a_time(monkeypatch):
     shapes = []
     for rank in range(2):
         monkeypatch.setattr("lightning_vae.data.batches._place", lambda rank=rank: (rank, 2))
-        loader = sentence_batches(corpus, 8, seed=1, shuffle=True)
+        loader = similar(corpus, 8, seed=1, pad=True)
         shapes.append([x.shape[1] for x in loader])
     assert all(abs(a - b) <= 1 for a, b in zip(*shapes, strict=True))
 
@@ -137,30 +144,57 @@ def test_what_is_missing_or_empty_is_named(folder):
 def test_the_penn_treebank_is_read_whole(real_data):
     data = Text(real_data / "ptb")
     data.setup("fit")
-    train = data._corpus("train")
+    train = data.part("train")
     # 42,068 lines of 887,521 words, each with an end; 9,999 types, <unk> among them.
     assert len(train) == 42_068
     assert len(train.words) == 887_521 + 42_068
     assert len(data.vocabulary) == 9_998 + 4
-    assert len(data._corpus("val")) == 3_370
+    assert len(data.part("val")) == 3_370
     first = next(iter(data.val_dataloader()))
     assert (first < len(data.vocabulary)).all()
 
 
 def test_toy_sentences_are_functions_of_the_seed_and_say_what_they_are_about():
     make = {"train_size": 50, "val_size": 50, "test_size": 10}
-    one, same, other = (ToyText(seed=seed, **make)._corpus(0).words for seed in (1, 1, 2))
+    one, same, other = (ToyText(seed=seed, **make).part("train").words for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     data = ToyText(**make)
-    assert not torch.equal(data._corpus(0).words, data._corpus(1).words)
-    assert data._corpus(0).words.max() < data.vocabulary_size
+    assert not torch.equal(data.part("train").words, data.part("val").words)
+    assert data.part("train").words.max() < data.vocabulary_size
     # The share of words two sentences have in common: more, if they are about the same.
     rng = np.random.default_rng(0)
-    z = topics(400, modes=5, generator=rng)
+    z, topic = topics(400, modes=5, generator=rng)
+    centre = 2 * np.exp(2j * np.pi * topic / 5)
+    assert np.abs(z @ [1, 1j] - centre).max() < 0.3 * 5, "five deviations"
     x = sentences_about(z, words=200, length=10, seed=0)[:, :-1]
     near = np.linalg.norm(z[:, None] - z, axis=2) < 1
     counts = np.stack([np.bincount(row, minlength=204) for row in x])
     common = np.minimum(counts[:, None], counts).sum(2)
     apart = ~np.eye(400, dtype=bool)
     assert common[near & apart].mean() > 1.5 * common[~near].mean()
+
+
+def test_toy_sentences_come_with_what_they_are_about_if_asked(fit_with):
+    make = {"words": 20, "modes": 3, "train_size": 60, "val_size": 30, "batch_size": 20}
+    plain, labelled = ToyText(**make), ToyText(**make, labels=True)
+    batches = list(labelled.train_dataloader())
+    for x, (same, y) in zip(plain.train_dataloader(), batches, strict=True):
+        assert x.equal(same)
+        assert y.shape == (20,)
+    assert set(torch.cat([y for _, y in batches]).tolist()) == {0, 1, 2}
+    scatter = LatentScatter(points=30)
+    held = []
+    draw = scatter.draw
+    scatter.draw = lambda module, examples: held.append(examples.labels) or draw(module, examples)
+    vae = VAEModule(LSTMEncoder(24, 2, 8, 8), LSTMDecoder(24, 2, 8, 8, length=10))
+    fit_with(max_epochs=1, callbacks=[scatter]).fit(vae, labelled)
+    truth = torch.cat([y for _, y in labelled.val_dataloader()])
+    assert held[-1].equal(truth)
+
+
+def test_predictions_are_in_the_order_of_the_file(folder):
+    data = Text(folder, "train.txt", "val.txt", "train.txt", batch_size=2)
+    data.setup("predict")
+    said = [s for x in data.predict_dataloader() for s in data.vocabulary.text(x)]
+    assert said == [line for line in LINES if line]
