@@ -1,6 +1,7 @@
 """CollapseMonitor: what it says of known latents, what it does, and that it changes nothing else."""
 
 import math
+import re
 import warnings
 
 import pytest
@@ -67,6 +68,17 @@ class Dead(Known):
         super().__init__(spread=0.0, width=1.0, objective=objective)
 
 
+class Held(Known):
+    """Means away from zero, the same for every x but for a little: half a nat a latent."""
+
+    def __init__(self) -> None:
+        super().__init__(spread=0.2, width=0.95)
+
+    def encode(self, x):
+        q = super().encode(x)
+        return DiagonalGaussian(q.loc + 1, q.log_variance)
+
+
 def loader(n: int = 256, d: int = 4, size: int = 64) -> DataLoader:
     return DataLoader(torch.randn(n, d, generator=torch.Generator().manual_seed(3)), size)
 
@@ -86,23 +98,61 @@ def said(fit_with, vae, **kwargs) -> CollapseMonitor:
         (Known(), "healthy", "nothing to change"),
         (Dead(), "collapsed", "lower beta"),
         (Known(uses=0.0), "collapsed", "another example's z"),
+        (Held(), "collapsed", "as under a floor"),
         (Known(spread=[0.9, 0.9, 0.0, 0.0]), "partly dead", "2 of 4 latents"),
         (Known(spread=1.0, width=0.01), "unregularised", "raise beta"),
         (Known(spread=30.0, width=0.5), "unregularised", "raise beta"),
     ],
-    ids=["healthy", "dead", "unused", "partly", "narrow", "far"],
+    ids=["healthy", "dead", "unused", "held", "partly", "narrow", "far"],
 )
 def test_known_latents_get_the_verdict_they_deserve(fit_with, vae, kind, word):
     monitor = said(fit_with, vae)
     assert monitor.verdict.kind == kind
     assert word in monitor.verdict.advice
-    assert monitor.verdict.advice.count(".") <= 1 + monitor.verdict.advice.count("...") * 3 + 1
+    assert len(re.findall(r"\.(?: |$)", monitor.verdict.advice)) == 1, "one sentence"
 
 
 def test_a_rate_held_by_a_floor_without_information_is_collapsed():
     held = Measures(latents=4, active_units=4, rate=2.0, mutual_information=0.01)
     assert verdict(held).kind == "collapsed"
     assert "floor" in verdict(held).advice
+
+
+@pytest.mark.parametrize("information", [0.06, 0.3, 0.49])
+def test_a_rate_of_which_next_to_nothing_is_information_is_collapsed(information):
+    """Half a nat of free bits a latent: 16 nats, paid whether or not they say anything."""
+    held = Measures(32, 32, 16.0, mutual_information=information, ceiling=math.log(10_000))
+    assert verdict(held).kind == "collapsed"
+    assert "per='total'" in verdict(held).advice
+    assert f"{information:.2g} of information" in verdict(held).advice
+
+
+def test_a_rate_of_which_little_is_information_is_not_healthy_but_no_alarm():
+    held = Measures(32, 32, 16.0, mutual_information=3.0, ceiling=math.log(10_000))
+    assert verdict(held).kind == "partly dead"
+    assert "3 of the 16 nats" in verdict(held).advice
+
+
+@pytest.mark.parametrize(
+    ("rate", "information", "examples"),
+    [
+        (2.5, 2.2, 10_000),  # He et al.'s on OMNIGLOT
+        (3.8, 2.2, 10_000),  # and on Yahoo
+        (25.0, math.log(10_000), 10_000),  # all that so many examples can show
+        (200.0, 4.9, 256),  # nearly that, and no weight on the rate
+        (1.3, 0.69, 10_000),  # two clusters have no more to say
+        (0.3, 0.2, 10_000),  # a small rate is a small rate
+    ],
+)
+def test_a_rate_that_is_mostly_information_is_healthy(rate, information, examples):
+    said = verdict(Measures(4, 4, rate, (), information, math.log(examples)))
+    assert said.kind == "healthy", said
+
+
+def test_posteriors_without_a_width_are_unregularised_whatever_little_there_is_to_know():
+    """A rare label under no weight at all: 0.2 nats is everything."""
+    narrow = Measures(4, 4, 200.0, (), 0.2, math.log(10_000), variance_at_zero=1.0)
+    assert verdict(narrow).kind == "unregularised"
 
 
 def test_what_is_not_known_says_nothing():
