@@ -23,11 +23,23 @@ from lightning_vae import (
     FreeBitsAnnealing,
     Latent,
     Linear,
+    Piecewise,
     StandardNormal,
     VAEModule,
     VAEOutput,
 )
-from lightning_vae.callbacks import CollapseMonitor, LowerBeta, RaiseFloor, RestartCycle
+from lightning_vae.callbacks import (
+    GECO,
+    REWO,
+    CollapseMonitor,
+    LowerBeta,
+    MinimumRate,
+    Plateau,
+    RaiseFloor,
+    RateController,
+    RestartCycle,
+    SoftFreeBits,
+)
 from lightning_vae.callbacks.verdict import Measures, verdict
 from lightning_vae.distributions import StandardGaussian
 from lightning_vae.divergences import kl
@@ -428,6 +440,61 @@ def test_a_beta_that_falls_excuses_nothing(fit_with):
     falls = BetaAnnealing(Linear(1, 0, over=2))
     assert len(alarms(fit_with, narrow(), falls, epochs=4)) == 1
     assert len(alarms(fit_with, Dead(), BetaAnnealing(Linear(0, 1, over=4)), epochs=4)) == 1
+
+
+def test_a_controller_that_is_going_to_raise_beta_is_a_plan(fit_with):
+    planned = [
+        RateController(9.0, warmup=Constant(0.0, over=3) >> Linear(0, 1, over=1), unit="epoch"),
+        RateController(9.0, warmup=Constant(1e-3, over=4), unit="epoch"),  # and then by the rate
+        RateController(9.0),
+        REWO(tolerance=-100.0),  # small, until a tolerance is met
+    ]
+    for controller in planned:
+        monitor = CollapseMonitor()
+        assert alarms(fit_with, narrow(), controller, epochs=4, monitor=monitor) == [], controller
+        assert monitor.verdict.kind == "unregularised"
+        assert monitor.verdict.planned
+    assert alarms(fit_with, narrow(ELBO(beta=0.0)), MinimumRate(5.0), epochs=4) == []
+
+
+def test_a_controller_that_is_not_excuses_nothing(fit_with):
+    too_low = RateController(99.0)  # of the rate, which is 18 nats
+    at_its_bound = RateController(9.0, maximum=1.0)
+    after_warmup = RateController(99.0, warmup=Constant(0.5, over=1), unit="epoch")
+    for controller in (too_low, at_its_bound, after_warmup, GECO(tolerance=-100.0)):
+        raised = alarms(fit_with, narrow(), controller, epochs=4)
+        assert len(raised) == 1, controller
+        assert "unregularised" in raised[0]
+    off = RateController(9.0, enabled=False)
+    assert len(alarms(fit_with, narrow(), off, epochs=4)) == 1
+
+
+def test_a_set_point_that_still_asks_for_more_rate_is_a_plan(fit_with):
+    rates = Linear(0.1, 25, over=4)
+    for controller in (
+        RateController(rates, unit="epoch"),
+        SoftFreeBits(rates, unit="epoch"),
+        GECO(Linear(90, 9, over=4), unit="epoch"),
+    ):
+        assert alarms(fit_with, Dead(), controller, epochs=4) == [], controller
+    for controller in (
+        RateController(25.0),
+        RateController(Linear(25, 0.1, over=4), unit="epoch"),
+        GECO(Linear(9, 90, over=4), unit="epoch"),
+        RateController(Constant(5.0, over=4) >> Constant(25.0), unit="epoch"),  # after the fit
+    ):
+        assert len(alarms(fit_with, Dead(), controller, epochs=4)) == 1, controller
+
+
+def test_a_schedule_that_waits_or_began_late_is_a_plan_too(fit_with):
+    """Up and down again: by the fit's own clock it would be over."""
+    hill = Piecewise([(0, 0.0), (2, 1.0), (3, 0.0)])
+    waits = Anneal("objective.beta", hill, after=Plateau("val/elbo", patience=9, mode="max"))
+    assert alarms(fit_with, narrow(), waits, epochs=6) == []
+    began = Anneal("objective.beta", hill, after=Plateau("val/elbo", patience=3, mode="max"))
+    module = narrow()
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)
+    assert alarms(fit_with, module, began, epochs=6) == []
 
 
 def test_a_capacity_that_still_rises_holds_the_rate_down_as_planned(fit_with):
