@@ -16,7 +16,6 @@ from lightning.pytorch import LightningModule, Trainer
 from typing_extensions import override
 
 from lightning_vae import clock
-from lightning_vae.callbacks.lookahead import extent, times
 from lightning_vae.callbacks.owner import Owner, Unit
 from lightning_vae.callbacks.trigger import Seen, Trigger, When
 from lightning_vae.schedules import Constant, Schedule, as_schedule
@@ -88,12 +87,13 @@ class Anneal(Owner):
         t = super().time(trainer, batch_idx)
         return t + clock.within_epoch(trainer, batch_idx) if self.glide else t
 
+    @override
     def rises(self, trainer: Trainer) -> bool:
-        """Whether a value greater than the present one is still to come in this fit."""
         if self._found is None or self._t is None:
             return False
-        now = self._found.get()
-        return any(self.value(t) > now for t in self._times(trainer) if t > self._t)
+        now, begun = self._found.get(), self._t if self._waits else self._origin or 0.0
+        later = [t - begun for t in self._tried(trainer) if t > self._t]
+        return any(self.value(t) > now for t in later)
 
     # ---- hooks -------------------------------------------------------------------------------------
 
@@ -150,10 +150,12 @@ class Anneal(Owner):
         self._set(self.value, self._since_start(t))
         self._t = t
 
+    @property
+    def _waits(self) -> bool:
+        return self.after is not None and self._origin is None
+
     def _since_start(self, t: float) -> float:
-        if self.after is None:
-            return t
-        return 0.0 if self._origin is None else t - self._origin
+        return 0.0 if self._waits else t - (self._origin or 0.0)
 
     def _look(self, trainer: Trainer, when: When) -> None:
         """Show the trigger its metric, until it is met."""
@@ -180,17 +182,12 @@ class Anneal(Owner):
         assert self._found is not None
         before = self._found.get()
         try:
-            values = [self._set(self.value, t) for t in self._times(trainer)]
+            values = [self._set(self.value, t) for t in self._tried(trainer)]
         finally:
             self._found.set(before)
         self._found.plan(max(values))
 
-    def _times(self, trainer: Trainer) -> list[float]:
-        """The times of the whole fit; where its end is not known, as far as the schedule goes."""
+    def _tried(self, trainer: Trainer) -> list[float]:
         # How many values a unit has: one, or one a step.
         per_unit = clock.steps_an_epoch(trainer) if self.glide else self.length or 1
-        epochs, steps = clock.ends(trainer)
-        end = {"epoch": epochs, "step": steps, "run": 1.0}[self.unit]
-        if end == math.inf:
-            end = extent(self.schedule) + 1 / per_unit
-        return times(math.ceil(end * per_unit - 1e-9), per_unit)
+        return self._times(trainer, self.schedule, per_unit)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.callbacks.actions import Action
-from lightning_vae.callbacks.anneal import Anneal
+from lightning_vae.callbacks.owner import Owner
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.callbacks.targets import find
 from lightning_vae.callbacks.verdict import Measures, Verdict, verdict
@@ -34,11 +34,11 @@ from lightning_vae.metrics import (
 )
 from lightning_vae.module import VAEModule
 from lightning_vae.objectives.densities import pairwise
+from lightning_vae.objectives.ranks import mean_over_ranks, ranks
 
 __all__ = ["CollapseMonitor", "chosen_metrics", "table"]
 
 _ALARMS = ("collapsed", "unregularised")
-_LIMITS = ("capacity", "free_bits", "total_floor")  # coefficients that hold the rate, not weigh it
 
 
 def chosen_metrics(output: VAEOutput, examples: int, hierarchical: bool) -> dict[str, OutputMetric]:
@@ -101,7 +101,7 @@ class CollapseMonitor(Callback):
     ``bits_per_dimension``, of text ``perplexity``. ``measures`` keeps the last, the rate of every latent among them, and
     ``verdict`` what they mean: healthy, collapsed, partly dead, or unregularised, with the next
     edit to try. A warning says so once a verdict of collapsed or unregularised holds for
-    ``patience`` validations; not while a schedule is still to raise β, or the capacity.
+    ``patience`` validations; not while a schedule or controller is still to raise β, or the capacity.
 
     It takes the draws of the validation itself, changes neither the random state nor the mode of
     the module, and costs one more pass through the decoder and ``examples``² densities. Of several
@@ -118,7 +118,8 @@ class CollapseMonitor(Callback):
 
     Raises:
         ValueError: if a count is out of its range; before the first batch, if the module's
-            validation yields no :class:`VAEOutput`, there is none, or the action cannot be done.
+            validation yields no :class:`VAEOutput`, there is none, or the action cannot be done;
+            at validation, if one of several ranks has no batch.
 
     >>> CollapseMonitor(patience=3)
     CollapseMonitor(patience=3)
@@ -232,6 +233,8 @@ class CollapseMonitor(Callback):
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._refuse_idle_ranks(pl_module)
         if self._metrics is None:
             return
         self.measures = _measured(self._metrics, self._latents)
@@ -279,6 +282,16 @@ class CollapseMonitor(Callback):
             raise ValueError(
                 f"samples={self.samples} needs a VAEModule, to draw them; leave it out for "
                 f"{type(module).__name__}."
+            )
+
+    def _refuse_idle_ranks(self, module: LightningModule) -> None:
+        """All ranks together, or those that measured would wait for the others for ever."""
+        idle = torch.tensor(float(self._metrics is None), device=module.device)
+        share = mean_over_ranks(idle).item()
+        if 0 < share < 1:
+            raise ValueError(
+                f"{round(share * ranks())} of {ranks()} ranks had no validation batch, and {self} "
+                f"measures on all of them: give each at least one, or take fewer devices."
             )
 
     def _update(self, module: LightningModule, output: VAEOutput, batch_idx: int) -> None:
@@ -358,13 +371,12 @@ def _checked(outputs: Any) -> VAEOutput:
 
 
 def _rising(trainer: Trainer) -> tuple[bool, bool]:
-    """Whether schedules still raise a weight of the rate, and whether a limit of it."""
-    attached = [c for c in clock.callbacks(trainer) if isinstance(c, Anneal) and c.enabled]
-    rising = [
-        a.target.split(".") for a in attached if trainer.state.fn == "fit" and a.rises(trainer)
-    ]
-    limits = [any(name in _LIMITS for name in names) for names in rising]
-    return not all(limits), any(limits)
+    """Whether the callbacks' plans still raise a weight of the rate, and whether a limit of it."""
+    if trainer.state.fn != "fit":
+        return False, False
+    plans = [c for c in clock.callbacks(trainer) if isinstance(c, Owner) and c.enabled]
+    weights = [plan for plan in plans if not plan.limits]
+    return any(w.rises(trainer) for w in weights), any(p.loosens(trainer) for p in plans)
 
 
 def _measured(metrics: Mapping[str, OutputMetric], latents: int) -> Measures:

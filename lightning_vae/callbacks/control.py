@@ -49,6 +49,7 @@ class Controller(Owner):
     """
 
     State: ClassVar[type[Any]]  # a NamedTuple of plain floats
+    asks_for_rate: ClassVar[bool] = True  # a greater set point does; of a tolerance, a smaller one
     start: float | None = None  # where control begins, if not where the module is
     _state: Any  # None before control begins
 
@@ -75,6 +76,21 @@ class Controller(Owner):
         shown = self.key.removeprefix("schedule/")
         self.set_point_key = f"control/{shown}/set_point"
         self.observed_key = f"control/{shown}/observed"
+
+    @override
+    def rises(self, trainer: Trainer) -> bool:
+        """By what is left of the warm-up, or by what the last observation asks for."""
+        if self._found is None:
+            return False
+        if self._state is None and self.warmup is not None:
+            now, later = self._found.get(), self._later(trainer, self.warmup)
+            return any(value > now for value in later) or self._observed_asks_for_more()
+        return self._observed_asks_for_more()
+
+    @override
+    def loosens(self, trainer: Trainer) -> bool:
+        later = self._later(trainer, self.set_point)
+        return any(c > self._aim if self.asks_for_rate else c < self._aim for c in later)
 
     # ---- what a subclass says ----------------------------------------------------------------------
 
@@ -125,6 +141,7 @@ class Controller(Owner):
         super()._forget()
         self._state = None
         self._aim = math.nan  # the set point of the step
+        self._observed: float | None = None  # in the last step
         self._window: list[Tensor] = []  # what was observed in the step's batches
         self._steps_stuck, self._said = 0, False
 
@@ -179,6 +196,7 @@ class Controller(Owner):
                 f"{self} observes {self.observe}={observed}; a training step that is to be left "
                 f"out returns None."
             )
+        self._observed = observed
         self._write(trainer, {self.set_point_key: self._aim, self.observed_key: observed})
         if self._state is not None:
             self._state = self.updated(self._state, observed, self._aim)
@@ -196,6 +214,18 @@ class Controller(Owner):
                 f"reached from {self.minimum:g} to {self.maximum:g}. Widen the bounds, or choose "
                 f"another set point."
             )
+
+    def _later(self, trainer: Trainer, schedule: Schedule) -> list[float]:
+        """What a schedule still has for this fit."""
+        now, times = self.time(trainer), self._times(trainer, schedule, self.length or 1)
+        return [float(schedule(t)) for t in times if t > now]
+
+    def _observed_asks_for_more(self) -> bool:
+        """Without what the state remembers, which is of steps before."""
+        if self._observed is None:
+            return False
+        value = self._handed_over() if self._state is None else self.number(self._state)
+        return self.number(self.updated(self.begun(value), self._observed, self._aim)) > value
 
     def _refuse_warmup(self) -> None:
         warmup = self.warmup

@@ -96,6 +96,7 @@ class GECO(Controller):
     """
 
     State = Multiplier
+    asks_for_rate = False
 
     def __init__(
         self,

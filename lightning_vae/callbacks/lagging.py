@@ -24,6 +24,7 @@ from lightning_vae.callbacks.printing import as_written
 from lightning_vae.distributions.sentences import PADDING
 from lightning_vae.evaluation import seeded
 from lightning_vae.latents import Latent
+from lightning_vae.metrics import mutual_information
 from lightning_vae.module import VAEModule
 from lightning_vae.objectives.ranks import mean_over_ranks
 from lightning_vae.optimizers import free_gradients
@@ -33,26 +34,19 @@ __all__ = ["LaggingInference", "batch_information"]
 
 
 def batch_information(latents: Sequence[Latent]) -> Tensor:
-    r"""What every example's draw says of which example of its batch it is: [B] nats.
+    r"""The mutual information of x and z as one batch shows it, at most log B: a scalar, in nats.
 
-    .. math:: \log q(z_i|x_i) - \log \tfrac1B \textstyle\sum_j q(z_i|x_j)
-
-    Its mean estimates the mutual information of x and z, and is at most log B.
+    As the paper's code has it; of a data set it is :func:`~lightning_vae.metrics.mutual_information`.
 
     Source: He et al. 2019, section 4.1.
 
     >>> from torch.distributions import Normal
     >>> q = Normal(torch.tensor([[-9.0], [9.0]]), 1.0)
     >>> batch_information([Latent(q, q, q.loc, torch.zeros(2, 1))])  # a bit
-    tensor([0.6931, 0.6931])
+    tensor(0.6931)
     """
-    pairs = torch.stack([_pairs(latent) for latent in latents]).sum(0)
-    return pairs.diagonal() - pairs.logsumexp(1) + math.log(len(pairs))
-
-
-def _pairs(latent: Latent) -> Tensor:
-    log_q = latent.posterior.log_prob(latent.z.unsqueeze(1))
-    return log_q.reshape(*log_q.shape[:2], -1).sum(2)
+    posteriors, draws = zip(*((latent.posterior, latent.z) for latent in latents), strict=True)
+    return mutual_information(posteriors, draws, entropy="drawn").mutual_information
 
 
 def size(x: Tensor) -> Tensor:
@@ -173,8 +167,8 @@ class LaggingInference(Callback):
             context = pl_module._here({**pl_module.context(batch), **own})
             with seeded(batch_idx, pl_module.device):
                 latents = pl_module.infer(x, **context)
-            told = batch_information(latents)
-            self._seen += torch.stack([told.sum(), told.new_tensor(float(len(told)))])
+            told, examples = batch_information(latents), float(len(x))
+            self._seen += torch.stack([told * examples, told.new_tensor(examples)])
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

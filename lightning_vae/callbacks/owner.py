@@ -11,14 +11,17 @@ from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_vae import clock
+from lightning_vae.callbacks.lookahead import extent, times
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.callbacks.targets import Target, find
+from lightning_vae.schedules import Schedule
 
 __all__ = ["Owner", "Unit"]
 
 Unit = Literal["epoch", "step", "run"]
 
 _LENGTHS = "lightning_vae_run_lengths"  # where a checkpoint keeps them, by target
+_LIMITS = ("capacity", "free_bits", "total_floor")
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
@@ -63,7 +66,20 @@ class Owner(Callback, ABC):
             raise RuntimeError(f"the length of the run in {self} is known from on_train_start on.")
         return clock.optimizer_steps(trainer) / self.length
 
+    @property
+    def limits(self) -> bool:
+        """Whether the number holds the rate, as a capacity or a floor does, and weighs none."""
+        return any(name in _LIMITS for name in self.target.split("."))
+
+    def loosens(self, trainer: Trainer) -> bool:
+        """Whether, later in this fit, more rate is asked for than now, by a set point or a limit."""
+        return self.limits and self.rises(trainer)
+
     # ---- what a subclass says ----------------------------------------------------------------------
+
+    @abstractmethod
+    def rises(self, trainer: Trainer) -> bool:
+        """Whether a value greater than the present one is still to come in this fit."""
 
     @property
     @abstractmethod
@@ -185,6 +201,14 @@ class Owner(Callback, ABC):
                 f"{self} gives {self.target} no legal value at t={t:.9g}: {reason}"
             ) from reason
         return value
+
+    def _times(self, trainer: Trainer, schedule: Schedule, per_unit: float) -> list[float]:
+        """The times of the whole fit; where its end is not known, as far as the schedule goes."""
+        epochs, steps = clock.ends(trainer)
+        end = {"epoch": epochs, "step": steps, "run": 1.0}[self.unit]
+        if end == math.inf:
+            end = extent(schedule) + 1 / per_unit
+        return times(math.ceil(end * per_unit - 1e-9), per_unit)
 
     def _write(
         self, trainer: Trainer, beside: Mapping[str, float] = _NOTHING, at_once: bool = False

@@ -87,6 +87,7 @@ class REWO(Controller):
     """
 
     State = Reweighted
+    asks_for_rate = False
 
     def __init__(
         self,
@@ -111,6 +112,11 @@ class REWO(Controller):
         self.tolerance, self.nu, self.tau, self.alpha = self.set_point, nu, tau, alpha
         self.limit, self.start, self.initial_phase = limit, start, initial_phase
         self._refuse_set_points()
+
+    @override
+    def rises(self, trainer: Trainer) -> bool:
+        initial = self._state is not None and self._state.initial
+        return initial or super().rises(trainer)
 
     @override
     def on_before_optimizer_step(

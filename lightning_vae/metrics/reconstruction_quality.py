@@ -3,12 +3,14 @@
 All three are torchmetrics' own, here as one metric to log.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
-from typing_extensions import override
+from typing_extensions import Self, override
 
 __all__ = ["ReconstructionQuality"]
 
@@ -81,6 +83,15 @@ class ReconstructionQuality(Metric):
         for metric in (self.psnr, self.ssim, self.lpips):
             if metric is not None:
                 metric.reset()
+
+    # A sum in bfloat16 stops growing at 256 of its steps: states and LPIPS's weights stay float32.
+    @override
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
+        def move(state: Tensor) -> Tensor:
+            return state.to(fn(torch.empty(0, device=state.device)).device)
+
+        super()._apply(move, exclude_state)
+        return self
 
     @override
     def plot(self, val: Any = None, ax: Any = None) -> Any:

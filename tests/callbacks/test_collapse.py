@@ -1,6 +1,7 @@
 """CollapseMonitor: what it says of known latents, what it does, and that it changes nothing else."""
 
 import math
+import re
 import warnings
 
 import pytest
@@ -22,11 +23,23 @@ from lightning_vae import (
     FreeBitsAnnealing,
     Latent,
     Linear,
+    Piecewise,
     StandardNormal,
     VAEModule,
     VAEOutput,
 )
-from lightning_vae.callbacks import CollapseMonitor, LowerBeta, RaiseFloor, RestartCycle
+from lightning_vae.callbacks import (
+    GECO,
+    REWO,
+    CollapseMonitor,
+    LowerBeta,
+    MinimumRate,
+    Plateau,
+    RaiseFloor,
+    RateController,
+    RestartCycle,
+    SoftFreeBits,
+)
 from lightning_vae.callbacks.verdict import Measures, verdict
 from lightning_vae.distributions import StandardGaussian
 from lightning_vae.divergences import kl
@@ -67,6 +80,17 @@ class Dead(Known):
         super().__init__(spread=0.0, width=1.0, objective=objective)
 
 
+class Held(Known):
+    """Means away from zero, the same for every x but for a little: half a nat a latent."""
+
+    def __init__(self) -> None:
+        super().__init__(spread=0.2, width=0.95)
+
+    def encode(self, x):
+        q = super().encode(x)
+        return DiagonalGaussian(q.loc + 1, q.log_variance)
+
+
 def loader(n: int = 256, d: int = 4, size: int = 64) -> DataLoader:
     return DataLoader(torch.randn(n, d, generator=torch.Generator().manual_seed(3)), size)
 
@@ -86,23 +110,61 @@ def said(fit_with, vae, **kwargs) -> CollapseMonitor:
         (Known(), "healthy", "nothing to change"),
         (Dead(), "collapsed", "lower beta"),
         (Known(uses=0.0), "collapsed", "another example's z"),
+        (Held(), "collapsed", "as under a floor"),
         (Known(spread=[0.9, 0.9, 0.0, 0.0]), "partly dead", "2 of 4 latents"),
         (Known(spread=1.0, width=0.01), "unregularised", "raise beta"),
         (Known(spread=30.0, width=0.5), "unregularised", "raise beta"),
     ],
-    ids=["healthy", "dead", "unused", "partly", "narrow", "far"],
+    ids=["healthy", "dead", "unused", "held", "partly", "narrow", "far"],
 )
 def test_known_latents_get_the_verdict_they_deserve(fit_with, vae, kind, word):
     monitor = said(fit_with, vae)
     assert monitor.verdict.kind == kind
     assert word in monitor.verdict.advice
-    assert monitor.verdict.advice.count(".") <= 1 + monitor.verdict.advice.count("...") * 3 + 1
+    assert len(re.findall(r"\.(?: |$)", monitor.verdict.advice)) == 1, "one sentence"
 
 
 def test_a_rate_held_by_a_floor_without_information_is_collapsed():
     held = Measures(latents=4, active_units=4, rate=2.0, mutual_information=0.01)
     assert verdict(held).kind == "collapsed"
     assert "floor" in verdict(held).advice
+
+
+@pytest.mark.parametrize("information", [0.06, 0.3, 0.49])
+def test_a_rate_of_which_next_to_nothing_is_information_is_collapsed(information):
+    """Half a nat of free bits a latent: 16 nats, paid whether or not they say anything."""
+    held = Measures(32, 32, 16.0, mutual_information=information, ceiling=math.log(10_000))
+    assert verdict(held).kind == "collapsed"
+    assert "per='total'" in verdict(held).advice
+    assert f"{information:.2g} of information" in verdict(held).advice
+
+
+def test_a_rate_of_which_little_is_information_is_not_healthy_but_no_alarm():
+    held = Measures(32, 32, 16.0, mutual_information=3.0, ceiling=math.log(10_000))
+    assert verdict(held).kind == "partly dead"
+    assert "3 of the 16 nats" in verdict(held).advice
+
+
+@pytest.mark.parametrize(
+    ("rate", "information", "examples"),
+    [
+        (2.5, 2.2, 10_000),  # He et al.'s on OMNIGLOT
+        (3.8, 2.2, 10_000),  # and on Yahoo
+        (25.0, math.log(10_000), 10_000),  # all that so many examples can show
+        (200.0, 4.9, 256),  # nearly that, and no weight on the rate
+        (1.3, 0.69, 10_000),  # two clusters have no more to say
+        (0.3, 0.2, 10_000),  # a small rate is a small rate
+    ],
+)
+def test_a_rate_that_is_mostly_information_is_healthy(rate, information, examples):
+    said = verdict(Measures(4, 4, rate, (), information, math.log(examples)))
+    assert said.kind == "healthy", said
+
+
+def test_posteriors_without_a_width_are_unregularised_whatever_little_there_is_to_know():
+    """A rare label under no weight at all: 0.2 nats is everything."""
+    narrow = Measures(4, 4, 200.0, (), 0.2, math.log(10_000), variance_at_zero=1.0)
+    assert verdict(narrow).kind == "unregularised"
 
 
 def test_what_is_not_known_says_nothing():
@@ -378,6 +440,61 @@ def test_a_beta_that_falls_excuses_nothing(fit_with):
     falls = BetaAnnealing(Linear(1, 0, over=2))
     assert len(alarms(fit_with, narrow(), falls, epochs=4)) == 1
     assert len(alarms(fit_with, Dead(), BetaAnnealing(Linear(0, 1, over=4)), epochs=4)) == 1
+
+
+def test_a_controller_that_is_going_to_raise_beta_is_a_plan(fit_with):
+    planned = [
+        RateController(9.0, warmup=Constant(0.0, over=3) >> Linear(0, 1, over=1), unit="epoch"),
+        RateController(9.0, warmup=Constant(1e-3, over=4), unit="epoch"),  # and then by the rate
+        RateController(9.0),
+        REWO(tolerance=-100.0),  # small, until a tolerance is met
+    ]
+    for controller in planned:
+        monitor = CollapseMonitor()
+        assert alarms(fit_with, narrow(), controller, epochs=4, monitor=monitor) == [], controller
+        assert monitor.verdict.kind == "unregularised"
+        assert monitor.verdict.planned
+    assert alarms(fit_with, narrow(ELBO(beta=0.0)), MinimumRate(5.0), epochs=4) == []
+
+
+def test_a_controller_that_is_not_excuses_nothing(fit_with):
+    too_low = RateController(99.0)  # of the rate, which is 18 nats
+    at_its_bound = RateController(9.0, maximum=1.0)
+    after_warmup = RateController(99.0, warmup=Constant(0.5, over=1), unit="epoch")
+    for controller in (too_low, at_its_bound, after_warmup, GECO(tolerance=-100.0)):
+        raised = alarms(fit_with, narrow(), controller, epochs=4)
+        assert len(raised) == 1, controller
+        assert "unregularised" in raised[0]
+    off = RateController(9.0, enabled=False)
+    assert len(alarms(fit_with, narrow(), off, epochs=4)) == 1
+
+
+def test_a_set_point_that_still_asks_for_more_rate_is_a_plan(fit_with):
+    rates = Linear(0.1, 25, over=4)
+    for controller in (
+        RateController(rates, unit="epoch"),
+        SoftFreeBits(rates, unit="epoch"),
+        GECO(Linear(90, 9, over=4), unit="epoch"),
+    ):
+        assert alarms(fit_with, Dead(), controller, epochs=4) == [], controller
+    for controller in (
+        RateController(25.0),
+        RateController(Linear(25, 0.1, over=4), unit="epoch"),
+        GECO(Linear(9, 90, over=4), unit="epoch"),
+        RateController(Constant(5.0, over=4) >> Constant(25.0), unit="epoch"),  # after the fit
+    ):
+        assert len(alarms(fit_with, Dead(), controller, epochs=4)) == 1, controller
+
+
+def test_a_schedule_that_waits_or_began_late_is_a_plan_too(fit_with):
+    """Up and down again: by the fit's own clock it would be over."""
+    hill = Piecewise([(0, 0.0), (2, 1.0), (3, 0.0)])
+    waits = Anneal("objective.beta", hill, after=Plateau("val/elbo", patience=9, mode="max"))
+    assert alarms(fit_with, narrow(), waits, epochs=6) == []
+    began = Anneal("objective.beta", hill, after=Plateau("val/elbo", patience=3, mode="max"))
+    module = narrow()
+    module.configure_optimizers = lambda: torch.optim.SGD(module.parameters(), lr=0.0)
+    assert alarms(fit_with, module, began, epochs=6) == []
 
 
 def test_a_capacity_that_still_rises_holds_the_rate_down_as_planned(fit_with):

@@ -14,6 +14,21 @@ SHARED = ("active_units", "mutual_information", "total_correlation", "dimension_
 
 
 @pytest.mark.slow
+def test_a_rank_without_a_validation_batch_is_named_and_keeps_none_waiting(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "idle_rank.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "1 of 2 ranks had no validation batch" in done.stderr
+
+
+@pytest.mark.slow
 def test_two_ranks_judge_and_act_as_one(tmp_path):
     script = Path(__file__).parent / "two_processes.py"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

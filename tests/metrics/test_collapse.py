@@ -99,8 +99,8 @@ def test_a_large_mean_leaves_the_variance_its_digits():
 def test_counts_stay_whole_and_sums_stay_exact_in_bfloat16():
     """A sum in bfloat16 stops growing at 256, and a mean keeps three digits."""
     torch.manual_seed(0)
-    metrics = [ActiveUnits(), RateSpectrum(), VarianceSaturation(), ELBODecomposition()]
-    exact = [ActiveUnits(), RateSpectrum(), VarianceSaturation(), ELBODecomposition()]
+    kinds = (ActiveUnits, RateSpectrum, VarianceSaturation, ELBODecomposition, MutualInformation)
+    metrics, exact = ([make() for make in kinds] for _ in range(2))
     for metric in metrics:
         metric.to(torch.bfloat16)
     for _ in range(20):

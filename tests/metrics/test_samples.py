@@ -165,6 +165,22 @@ def test_reconstruction_quality_is_psnr_and_ssim_over_all_images():
     assert metric.plot()
 
 
+def test_reconstruction_quality_keeps_its_digits_in_bfloat16():
+    """As in a module under precision="bf16-true": a sum in bfloat16 stops growing at 256."""
+    plain, low = ReconstructionQuality(), ReconstructionQuality()
+    holder = nn.Module()
+    holder.metric = low
+    holder.to(torch.bfloat16)
+    for _ in range(60):
+        x = torch.rand(4, 1, 16, 16)
+        reconstruction = (x + 0.3 * torch.rand_like(x)).clamp(0, 1)
+        for metric in (plain, low):
+            metric.update(reconstruction, x)
+    for name, value in plain.compute().items():
+        assert low.compute()[name].item() == pytest.approx(value.item(), rel=1e-4), name
+    assert low.psnr.sum_squared_error.dtype == torch.float32
+
+
 def test_mistakes_with_reconstructions_are_named():
     with pytest.raises(ValueError, match=r"H and W of at least 11, got \[2, 1, 8, 8\]"):
         ReconstructionQuality().update(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8))
