@@ -332,6 +332,15 @@ class VAEModule(LightningModule):
         return output  # what callbacks measure, without a pass of their own
 
     @override
+    def on_train_start(self) -> None:
+        told, examples = self.objective.size, clock.training_examples(self.trainer)
+        if None not in (told, examples) and told != examples:
+            rank_zero_warn(
+                f"The objective has size={told} but the training set {examples} examples, so that "
+                f"its loss is not the one it says; write size={examples}."
+            )
+
+    @override
     def on_train_epoch_start(self) -> None:
         self.train_rate.reset()
 

@@ -40,6 +40,7 @@ class Objective(HasCoefficients, nn.Module, ABC):
     """
 
     samples: int | None = None  # how many draws of z it needs; None is one, without a K dimension
+    size: int | None = None  # N, where the loss counts on how many examples the training set has
     # Parameters → optimizer, for networks of its own that minimise own_loss.
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
 

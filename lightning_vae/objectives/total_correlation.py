@@ -185,7 +185,7 @@ class TotalCorrelation(Objective):
     ``total_correlation`` and ``dimension_wise_kl``, sums over groups.
 
     Args:
-        size: N, the number of examples in the training set.
+        size: N, the number of examples in the training set; where that has another, a fit warns.
         alpha: α, of the index-code mutual information.
         beta: β, of the total correlation.
         gamma: γ, of the dimension-wise KL.
@@ -203,6 +203,7 @@ class TotalCorrelation(Objective):
     {'alpha': 1.0, 'beta': 6.0, 'gamma': 1.0}
     """
 
+    size: int
     alpha = Coefficient[Grouped]()
     beta = Coefficient[Grouped]()
     gamma = Coefficient[Grouped]()
