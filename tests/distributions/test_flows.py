@@ -11,9 +11,9 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.distributions import Independent, TransformedDistribution
 
-from lightning_vae.distributions import AffineCoupling, DiagonalGaussian, PlanarFlow
+from lightning_vae.distributions import AffineCoupling, DiagonalGaussian, PlanarFlow, Pushforward
 from lightning_vae.divergences import kl
-from lightning_vae.priors import StandardNormal
+from lightning_vae.priors import RealNVP, StandardNormal
 
 B, D = 4, 3
 
@@ -49,7 +49,7 @@ def flows(dim=D, batch=(B,)):
 
 def posterior(name, dim=D, batch=(B,)):
     base = Independent(DiagonalGaussian(double(*batch, dim), double(*batch, dim)), 1)
-    return TransformedDistribution(base, flows(dim, batch)[name])
+    return Pushforward(base, flows(dim, batch)[name])
 
 
 every = pytest.mark.parametrize("name", flows())
@@ -173,6 +173,22 @@ def test_a_draw_without_gradients_hides_no_gradient_from_its_density(name):
     ours, truth = (torch.autograd.grad(q.log_prob(at).sum(), parameter)[0] for at in (z, z.clone()))
     assert ours.any()
     torch.testing.assert_close(ours, truth)
+
+
+@every
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_has_no_density(name, value):
+    q, p = posterior(name), RealNVP((D, 1)).double()()
+    z = double(B, D)
+    for place in range(D):
+        bad = z.clone()
+        bad[1, place] = value
+        for d, at in ((q, bad), (p, bad.unsqueeze(-1)), (q.expand((B,)), bad)):
+            found = d.log_prob(at)
+            assert found[1] == -math.inf
+            assert found[[0, 2, 3]].isfinite().all()
+        theirs = TransformedDistribution(q.base_dist, q.transforms, validate_args=False)
+        assert not (theirs.log_prob(bad)[1] > -math.inf)
 
 
 def test_one_latent_cannot_be_coupled():
