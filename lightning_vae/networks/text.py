@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import dropout as drop
 
 from lightning_vae.distributions.sentences import PADDING, START, UNKNOWN, Sentences
-from lightning_vae.networks.feedforward import _last
+from lightning_vae.networks.heads import posterior_head
 from lightning_vae.posteriors import Posterior
 
 __all__ = ["LSTMDecoder", "LSTMEncoder", "TransformerDecoder", "drop_words"]
@@ -92,7 +92,7 @@ class LSTMEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary, self.dropout = _vocabulary(vocabulary), _share("dropout", dropout)
-        self.posterior = _last(posterior)
+        self.posterior = posterior_head(posterior)
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
         self.linear = nn.Linear(hidden, self.posterior.features(latent))
