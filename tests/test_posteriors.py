@@ -249,7 +249,7 @@ def test_directions_take_a_vampprior_of_their_own():
 def test_what_makes_no_sense_is_refused_at_construction():
     for kappa in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(
-            ValueError, match=f"concentration must be positive and finite, got {kappa}"
+            ValueError, match=f"concentration must be a positive finite number, got {kappa}"
         ):
             VonMisesFisher(kappa)
     with pytest.raises(ValueError, match="latent must be 2 or more for directions to turn, got 1"):
@@ -260,7 +260,7 @@ def test_what_makes_no_sense_is_refused_at_construction():
     with pytest.raises(TypeError, match=message):
         ConvEncoder((1, 16, 16), 2, (4,), posterior=Gaussian)
     for name in ("scale", "concentration"):
-        with pytest.raises(ValueError, match=f"{name} must be positive and finite, got 0.0"):
+        with pytest.raises(ValueError, match=f"{name} must be a positive finite number, got 0.0"):
             priors.Weibull(3, **{name: 0.0})
 
 
@@ -472,7 +472,7 @@ def test_elements_that_do_not_divide_into_variables_are_refused():
         MLPEncoder((4,), 9, (8,), RelaxedCategorical(4))
     for arguments, message in (
         ((1,), "classes must be a whole number of at least 2, got 1"),
-        ((4, 0.0), "temperature must be positive, got 0.0"),
+        ((4, 0.0), "temperature must be a positive finite number, got 0.0; write temperature=1.0"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
             RelaxedCategorical(*arguments)

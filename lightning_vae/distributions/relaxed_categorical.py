@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Size, Tensor
 from torch.distributions import Categorical, Distribution, OneHotCategorical, constraints
 from torch.nn.functional import log_softmax
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions.support import in_support, validates_values, zero_outside
 
 __all__ = ["RelaxedCategorical"]
@@ -50,8 +50,8 @@ class RelaxedCategorical(OneHotCategorical):
         temperature: float | Tensor = 1.0,
         validate_args: bool | None = None,
     ) -> None:
-        if not isinstance(temperature, Tensor) and not 0 < temperature < torch.inf:
-            raise ValueError(f"temperature must be positive, got {temperature}; write 1.0.")
+        if not isinstance(temperature, Tensor):  # one of those torch validates
+            temperature = positive("temperature", temperature)
         self.temperature = temperature
         # Torch's own constructor validates its inner categorical whatever it is told.
         self._categorical = Categorical(logits=logits, validate_args=validate_args)

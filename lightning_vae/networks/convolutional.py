@@ -7,9 +7,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import whole, wholes
 from lightning_vae.likelihoods import Likelihood
 from lightning_vae.networks.heads import likelihood_head, posterior_head
-from lightning_vae.networks.layers import linears, through, widths
+from lightning_vae.networks.layers import linears, through
 from lightning_vae.posteriors import Posterior
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
@@ -33,13 +34,15 @@ def _halvings(size: int, times: int) -> list[int]:
 def _channels(channels: Sequence[int]) -> tuple[int, ...]:
     if isinstance(channels, int) or not channels:
         raise ValueError(f"channels must name every convolution's, got {channels}; write (32, 64).")
-    return tuple(channels)
+    return wholes("channels", channels, write="channels=(32, 64)")
 
 
 def _image(shape: Sequence[int]) -> tuple[int, int, int]:
     if isinstance(shape, int) or len(shape) != 3:
-        raise ValueError(f"shape must be (channels, height, width), got {shape}.")
-    colours, height, width = shape
+        raise ValueError(
+            f"shape must be (channels, height, width), got {shape}; write shape=(1, 28, 28)."
+        )
+    colours, height, width = wholes("shape", shape, write="shape=(1, 28, 28)")
     return colours, height, width
 
 
@@ -79,8 +82,8 @@ class ConvEncoder(nn.Module):
             nn.Conv2d(before, after, _KERNEL, _STRIDE, _PADDING)
             for before, after in pairwise((colours, *channels))
         )
-        features = self.posterior.features(latent)
-        self.linears = linears(channels[-1] * rows * columns, *widths("hidden", hidden), features)
+        features = self.posterior.features(whole("latent", latent))
+        self.linears = linears(channels[-1] * rows * columns, *wholes("hidden", hidden), features)
 
     def forward(self, x: Tensor) -> Distribution:
         maps = through(self.convolutions, x).relu_()
@@ -121,7 +124,9 @@ class ConvDecoder(nn.Module):
         sides = list(zip(reversed(rows), reversed(columns), strict=True))
         maps = (*reversed(channels), self.likelihood.features * colours)
         self.shape = (channels[-1], *sides[0])
-        self.linears = linears(latent, *reversed(widths("hidden", hidden)), math.prod(self.shape))
+        self.linears = linears(
+            whole("latent", latent), *reversed(wholes("hidden", hidden)), math.prod(self.shape)
+        )
         self.convolutions = nn.ModuleList(
             _upsample(before, after, side, next_side)
             for (before, after), (side, next_side) in zip(

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import linear
 
+from lightning_vae.arguments import whole, wholes
 from lightning_vae.likelihoods import Likelihood
 from lightning_vae.networks.heads import likelihood_head, posterior_head
-from lightning_vae.networks.layers import linears, through, widths
+from lightning_vae.networks.layers import linears, through
 from lightning_vae.posteriors import Posterior
 
 __all__ = ["MLPDecoder", "MLPEncoder"]
@@ -47,8 +48,9 @@ class MLPEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.posterior = posterior_head(posterior)
-        size, hidden = math.prod(widths("shape", shape)), widths("hidden", hidden)
-        self.linears = linears(size, *hidden, self.posterior.features(latent))
+        size, hidden = math.prod(wholes("shape", shape)), wholes("hidden", hidden)
+        features = self.posterior.features(whole("latent", latent))
+        self.linears = linears(size, *hidden, features)
 
     def forward(self, x: Tensor) -> Distribution:
         posterior: Distribution = self.posterior(through(self.linears, x.flatten(1)))
@@ -81,9 +83,9 @@ class MLPDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.likelihood = likelihood_head(likelihood)
-        first, *others = widths("shape", shape)
+        first, *others = wholes("shape", shape)
         self.shape = (self.likelihood.features * first, *others)
-        every = latent, *widths("hidden", hidden), math.prod(self.shape)
+        every = whole("latent", latent), *wholes("hidden", hidden), math.prod(self.shape)
         self.linears = linears(*every)
         if nonnegative:
             self.linears[-1] = _NonNegative(every[-2], every[-1], bias=False)

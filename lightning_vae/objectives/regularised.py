@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_vae.arguments import whole
+from lightning_vae.arguments import positive, whole
 from lightning_vae.coefficients import Coefficient
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods.expectation import expectation
@@ -159,12 +159,13 @@ class Regularised(Objective):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature must be a positive number, got {temperature}.")
         self.beta, self.free_bits = beta, free_bits
         self.gamma, self.gamma_between, self.gamma_within = gamma, gamma_between, gamma_within
         self.delta, self.delta_between = delta, delta_between
-        self.repeats, self.temperature = whole("repeats", repeats), temperature
+        self.repeats, self.temperature = (
+            whole("repeats", repeats),
+            positive("temperature", temperature),
+        )
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         penalty, terms = self.penalties(output)

@@ -232,7 +232,7 @@ def test_a_bad_decay_is_refused(decay):
 
 
 def test_a_profile_without_a_floor_is_refused():
-    with pytest.raises(ValueError, match="floor must be positive, got 0"):
+    with pytest.raises(ValueError, match="floor must be a positive finite number, got 0"):
         ProfileNormal(torch.zeros(2), 1.0, floor=0)
 
 

@@ -154,7 +154,7 @@ def test_gradients_stay_finite_where_examples_are_left_out():
     [
         ({"repeats": 0}, "repeats must be a whole number of at least 1, got 0"),
         ({"repeats": 1.5}, "repeats must be a whole number of at least 1, got 1.5"),
-        ({"temperature": 0}, "temperature must be a positive number, got 0"),
+        ({"temperature": 0}, "temperature must be a positive finite number, got 0"),
         ({"delta": -1}, "delta must be a finite number >= 0"),
     ],
 )
