@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -144,6 +145,42 @@ def test_every_u_and_w_is_invertible_in_float32(scale):
         y = flow(x)
         assert flow.log_abs_det_jacobian(x, y).isfinite().all()
         torch.testing.assert_close(flow._inverse(y.detach()), x.detach(), rtol=1e-3, atol=1e-3)
+
+
+def exact(u, w):
+    """û from its definition, in 80 digits."""
+    with localcontext() as context:
+        context.prec = 80
+        us, ws = ([Decimal(x) for x in vector.tolist()] for vector in (u, w))
+        along = sum(a * b for a, b in zip(us, ws, strict=True))
+        m = -1 + (1 + (Decimal(1).exp() - 1) * along.exp()).ln()
+        gap = (m - along) / sum(b * b for b in ws)
+        return torch.tensor([float(a + gap * b) for a, b in zip(us, ws, strict=True)])
+
+
+@pytest.mark.parametrize(
+    "scale", [1e-30, 1e-12, 1e-8, 1e-4, 0.03, 1.0, 10.0, 100.0], ids=lambda scale: f"{scale:g}"
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_u_is_what_its_definition_says_however_small_w_is(scale, dtype):
+    w, u = scale * torch.randn(20, D, dtype=dtype), torch.randn(20, D, dtype=dtype)
+    ours = PlanarFlow(u, w, torch.zeros(20, dtype=dtype)).u
+    truth = torch.stack([exact(*pair) for pair in zip(u, w, strict=True)])
+    torch.testing.assert_close(ours.float(), truth, rtol=1e-5, atol=2e-6)
+
+
+def test_u_has_its_gradient_however_small_w_is():
+    """At w = ε v the flow's û is that at v, with m linear: the gradient to w grows as 1 / ε."""
+    u, v = double(B, D), double(B, D)
+    gradients = {}
+    for scale in (1e-6, 1e-9):
+        w = (scale * v).requires_grad_()
+        (gradient,) = torch.autograd.grad(PlanarFlow(u, w, double(B)).u[:, 0].sum(), w)
+        gradients[scale] = scale * gradient
+    torch.testing.assert_close(gradients[1e-6], gradients[1e-9], rtol=1e-4, atol=1e-4)
+    zero = torch.zeros(B, D).requires_grad_()
+    (gradient,) = torch.autograd.grad(PlanarFlow(u.float(), zero, torch.zeros(B)).u.sum(), zero)
+    assert gradient.isfinite().all()
 
 
 def test_a_flow_that_is_told_to_do_nothing_does_nothing():
