@@ -333,7 +333,7 @@ class VAEModule(LightningModule):
 
     @override
     def on_train_start(self) -> None:
-        told, examples = self.objective.size, clock.training_examples(self.trainer)
+        told, examples = self.objective.training_size, clock.training_examples(self.trainer)
         if None not in (told, examples) and told != examples:
             rank_zero_warn(
                 f"The objective has size={told} but the training set {examples} examples, so that "

@@ -40,7 +40,6 @@ class Objective(HasCoefficients, nn.Module, ABC):
     """
 
     samples: int | None = None  # how many draws of z it needs; None is one, without a K dimension
-    size: int | None = None  # N, where the loss counts on how many examples the training set has
     # Parameters → optimizer, for networks of its own that minimise own_loss.
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
 
@@ -58,6 +57,11 @@ class Objective(HasCoefficients, nn.Module, ABC):
         With an ``optimizer``, also ``own_loss``, which keeps its graph to the objective's own
         networks; take it from detached draws.
         """
+
+    @property
+    def training_size(self) -> int | None:
+        """How many examples it was told that the training set has, as ``size``; None: it is not."""
+        return None
 
     def context(self, x: Tensor) -> dict[str, Any]:
         """What ``encode`` and ``decode`` get as keywords besides the batch's own context. None.

@@ -203,7 +203,6 @@ class TotalCorrelation(Objective):
     {'alpha': 1.0, 'beta': 6.0, 'gamma': 1.0}
     """
 
-    size: int
     alpha = Coefficient[Grouped]()
     beta = Coefficient[Grouped]()
     gamma = Coefficient[Grouped]()
@@ -220,6 +219,10 @@ class TotalCorrelation(Objective):
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
         self.size = whole("size", size, write="size=len(dataset)")
         self.estimator = one_of("estimator", estimator, ("mss", "mws"))
+
+    @property
+    def training_size(self) -> int:
+        return self.size
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         refuse_several_draws(output)
