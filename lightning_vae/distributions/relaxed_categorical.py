@@ -33,6 +33,7 @@ class RelaxedCategorical(OneHotCategorical):
 
     Source: Jang, Gu & Poole 2017, section 2; Maddison, Mnih & Teh 2017, section 3.
 
+    >>> import torch
     >>> q = RelaxedCategorical(torch.tensor([0.0, 0.0, 100.0]), temperature=0.5)
     >>> q.rsample()
     tensor([0., 0., 1.])
