@@ -23,6 +23,7 @@ __all__ = [
     "run_length",
     "show",
     "steps_an_epoch",
+    "training_examples",
     "within_epoch",
     "write",
     "writes_now",
@@ -64,6 +65,14 @@ def steps_an_epoch(trainer: Trainer) -> float:
     """The optimizer steps of an epoch; inf where the number of batches is not known."""
     batches, window = trainer.num_training_batches, trainer.accumulate_grad_batches
     return math.ceil(batches / window) if math.isfinite(batches) else math.inf
+
+
+def training_examples(trainer: Trainer) -> int | None:
+    """How many examples the data set has that is trained on; None where that is not known."""
+    try:
+        return len(trainer.train_dataloader.dataset)  # type: ignore[union-attr]
+    except (AttributeError, TypeError, NotImplementedError):  # several loaders, or an endless one
+        return None
 
 
 def within_epoch(trainer: Trainer, batch_idx: int) -> float:

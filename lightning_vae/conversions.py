@@ -5,6 +5,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from lightning_vae.arguments import whole
+
 __all__ = ["beta_from_normalised", "bits_per_dimension", "normalised_beta"]
 
 Number = TypeVar("Number", float, Tensor)
@@ -27,7 +29,7 @@ def bits_per_dimension(nats: Number, dimensions: int, levels: int = 1) -> Number
         levels: How many levels of the data fit into one unit of x; 1 for discrete data.
 
     Raises:
-        ValueError: if dimensions or levels are less than one.
+        ValueError: if dimensions or levels are no whole numbers above 0.
 
     Source: Theis, van den Oord & Bethge 2016, "A note on the evaluation of generative models",
     section 3.1.
@@ -37,8 +39,8 @@ def bits_per_dimension(nats: Number, dimensions: int, levels: int = 1) -> Number
     >>> bits_per_dimension(0.0, dimensions=3072, levels=256)
     8.0
     """
-    _at_least_one("dimensions", dimensions)
-    _at_least_one("levels", levels)
+    whole("dimensions", dimensions)
+    whole("levels", levels)
     return nats / (dimensions * math.log(2)) + math.log2(levels)
 
 
@@ -53,15 +55,15 @@ def normalised_beta(beta: Number, latent: int, dimensions: int) -> Number:
         dimensions: D, the elements of one example of x.
 
     Raises:
-        ValueError: if latent or dimensions are less than one.
+        ValueError: if latent or dimensions are no whole numbers above 0.
 
     Source: Higgins et al. 2017, section 4.2.
 
     >>> normalised_beta(4.0, latent=10, dimensions=4096)
     0.009765625
     """
-    _at_least_one("latent", latent)
-    _at_least_one("dimensions", dimensions)
+    whole("latent", latent)
+    whole("dimensions", dimensions)
     return beta * latent / dimensions
 
 
@@ -79,18 +81,13 @@ def beta_from_normalised(beta: Number, latent: int, dimensions: int) -> Number:
         dimensions: D, the elements of one example of x.
 
     Raises:
-        ValueError: if latent or dimensions are less than one.
+        ValueError: if latent or dimensions are no whole numbers above 0.
 
     Source: Higgins et al. 2017, section 4.2.
 
     >>> beta_from_normalised(1.0, latent=10, dimensions=4096)
     409.6
     """
-    _at_least_one("latent", latent)
-    _at_least_one("dimensions", dimensions)
+    whole("latent", latent)
+    whole("dimensions", dimensions)
     return beta * dimensions / latent
-
-
-def _at_least_one(name: str, count: int) -> None:
-    if not count >= 1:
-        raise ValueError(f"{name} must be at least 1, got {count}.")

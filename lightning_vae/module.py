@@ -332,6 +332,16 @@ class VAEModule(LightningModule):
         return output  # what callbacks measure, without a pass of their own
 
     @override
+    def on_train_start(self) -> None:
+        told, examples = self.objective.training_size, clock.training_examples(self.trainer)
+        if None not in (told, examples) and told != examples:
+            rank_zero_warn(
+                f"The objective has size={told} but the training set {examples} examples, so that "
+                f"its loss is not the one it says; write size={examples}."
+            )
+        self._start_priors()
+
+    @override
     def on_train_epoch_start(self) -> None:
         self.train_rate.reset()
 
@@ -458,6 +468,24 @@ class VAEModule(LightningModule):
                 f"prior for each, as a list in encode's order."
             )
         return priors
+
+    def _start_priors(self) -> None:
+        """Hand training examples to the priors that start from some."""
+        parts = [] if self.prior is None else self.prior.modules()
+        for part in parts:
+            if isinstance(part, Prior) and part.wanted:
+                examples = self._training_examples(part.wanted)
+                # Every rank has a share of its own.
+                part.start(self._here(self.trainer.strategy.broadcast(examples)))
+
+    def _training_examples(self, count: int) -> Tensor:
+        """The first examples that the training loader gives, so many or all."""
+        found: list[Tensor] = []
+        for batch in self.trainer.train_dataloader or ():
+            found.append(self._acceptable(self.inputs(batch)))
+            if sum(map(len, found)) >= count:
+                break
+        return torch.cat(found)[:count]
 
     def _refuse_undrawable(self) -> None:
         if self._hierarchical:

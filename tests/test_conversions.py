@@ -42,9 +42,13 @@ def test_the_conversions_of_beta_undo_each_other():
 @pytest.mark.parametrize("count", [0, -1, math.nan])
 def test_counts_below_one_are_refused_by_name(count):
     for name in ("dimensions", "levels"):
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, got {count}"):
+        with pytest.raises(
+            ValueError, match=f"{name} must be a whole number of at least 1, got {count}"
+        ):
             bits_per_dimension(1.0, **{"dimensions": 3, name: count})
     for conversion in (normalised_beta, beta_from_normalised):
         for name in ("latent", "dimensions"):
-            with pytest.raises(ValueError, match=f"{name} must be at least 1, got {count}"):
+            with pytest.raises(
+                ValueError, match=f"{name} must be a whole number of at least 1, got {count}"
+            ):
                 conversion(1.0, **{"latent": 3, "dimensions": 3, name: count})

@@ -116,7 +116,7 @@ MISTAKES = {
         lambda: VAEModule(lr_scheduler=torch.optim.lr_scheduler.StepLR(ADAM, 3)),
         r"lr_scheduler must be a callable .*functools.partial\(StepLR",
     ),
-    "no latents": (lambda: networks.MLPEncoder((8,), latent=0), "latent, hidden and shape must be"),
+    "no latents": (lambda: networks.MLPEncoder((8,), latent=0), "latent must be a whole number"),
     "a shape that is a number": (lambda: networks.MLPEncoder(8, 2), r"shape must be .* got 8"),
     "an image without colours": (
         lambda: networks.ConvEncoder((28, 28), 2),
@@ -184,7 +184,7 @@ MISTAKES = {
         lambda: CyclicalAnnealing(ratio="x"),
         r"ratio must be in \(0, 1\], got 'x'",
     ),
-    "a word as scale": (lambda: likelihoods.Gaussian(scale="a"), "scale must be .* got a"),
+    "a word as scale": (lambda: likelihoods.Gaussian(scale="a"), "scale must be .* got 'a'"),
     "a word as floor": (lambda: free_bits(X, "1"), "floor must be .* got '1'"),
     "channels of a vector": (
         lambda: free_bits(torch.ones(3), 0.5, per="channel"),

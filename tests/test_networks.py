@@ -36,7 +36,7 @@ def size(module):
 
 
 def test_every_network_has_a_row():
-    assert set(BOTH) == set(networks.feedforward.__all__)
+    assert set(BOTH) == {*networks.mlp.__all__, *networks.convolutional.__all__}
 
 
 @every_encoder

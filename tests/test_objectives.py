@@ -40,7 +40,7 @@ EXAMPLES = {
     "ImportanceWeighted": objectives.ImportanceWeighted(samples=3),
     "MMD": objectives.MMD(),
     "MultiRate": objectives.MultiRate(),
-    "Regularised": objectives.Regularised(repeats=2),
+    "Regularised": objectives.Regularised(1.0, *[0.1] * 5, repeats=2),
     "TotalCorrelation": objectives.TotalCorrelation(size=100),
 }
 

@@ -81,7 +81,7 @@ def test_in_evaluation_batch_norm_normalises_by_the_averages():
         head.train()(h[:1])
     with pytest.raises(ValueError, match="for another encoder; write latent=5"):
         head.features(5)
-    with pytest.raises(ValueError, match=r"gamma must be positive and finite, got 0"):
+    with pytest.raises(ValueError, match=r"gamma must be a positive finite number, got 0"):
         posteriors.BatchNormGaussian(2, 0)
 
 
@@ -101,5 +101,5 @@ def test_no_features_bring_a_latent_below_delta(delta):
     torch.testing.assert_close(rate, expected, rtol=1e-3, atol=1e-5)
     rate.sum().backward()
     assert features.grad.isfinite().all()
-    with pytest.raises(ValueError, match="delta must be positive and finite, got -1"):
+    with pytest.raises(ValueError, match="delta must be a positive finite number, got -1"):
         posteriors.DeltaGaussian(-1)

@@ -24,7 +24,7 @@ from lightning_vae.callbacks.printing import as_written
 from lightning_vae.distributions.sentences import PADDING
 from lightning_vae.evaluation import seeded
 from lightning_vae.latents import Latent
-from lightning_vae.metrics import mutual_information
+from lightning_vae.metrics.mutual_information import mutual_information
 from lightning_vae.module import VAEModule
 from lightning_vae.objectives.ranks import mean_over_ranks
 from lightning_vae.optimizers import free_gradients

@@ -18,6 +18,7 @@ from lightning_vae.distributions.negative_binomial import NegativeBinomial
 from lightning_vae.distributions.planar_flow import PlanarFlow
 from lightning_vae.distributions.poisson import Poisson
 from lightning_vae.distributions.profile_normal import ProfileNormal
+from lightning_vae.distributions.pushforward import Pushforward
 from lightning_vae.distributions.relaxed_categorical import RelaxedCategorical
 from lightning_vae.distributions.stable_gaussian import StableGaussian, stable_log_variance
 from lightning_vae.distributions.tokens import Tokens
@@ -41,6 +42,7 @@ __all__ = [
     "PlanarFlow",
     "Poisson",
     "ProfileNormal",
+    "Pushforward",
     "RelaxedCategorical",
     "StableGaussian",
     "StandardGaussian",

@@ -9,9 +9,19 @@ from torch import Tensor
 from lightning_vae.distributions.flow import Flow
 from lightning_vae.distributions.precision import at_least_float32
 
-__all__ = ["AffineCoupling"]
+__all__ = ["AffineCoupling", "kept"]
 
 Conditioner = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def kept(latents: int, flip: bool) -> int:
+    """How many latents a coupling keeps, to move the others by.
+
+    >>> kept(5, flip=False), kept(5, flip=True)
+    (2, 3)
+    """
+    half = latents // 2
+    return latents - half if flip else half
 
 
 class AffineCoupling(Flow):

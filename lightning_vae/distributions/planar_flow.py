@@ -47,10 +47,13 @@ class PlanarFlow(Flow):
             raise ValueError(f"u and w must be vectors of one length, got {u.shape} and {w.shape}.")
         super().__init__()
         self.w, self.b = w, b
-        along, square = (w * u).sum(-1), w.square().sum(-1)
+        along = (w * u).sum(-1)
         self.steepness = softplus(along + _SHIFT)  # 1 + w·û
-        tiny = torch.finfo(w.dtype).tiny
-        self.u = u + ((self.steepness - 1 - along) / square.clamp(min=tiny)).unsqueeze(-1) * w
+        # w / |w|² by a w whose greatest element is 1: the square of a small one would vanish.
+        size = w.detach().abs().amax(-1).clamp(min=torch.finfo(w.dtype).tiny)
+        v = w / size.unsqueeze(-1)
+        square = v.square().sum(-1).clamp(min=1.0)  # less for w = 0 alone
+        self.u = u + (_gap(along) / size / square).unsqueeze(-1) * v
 
     def _call(self, x: Tensor) -> Tensor:
         return x + self.u * torch.tanh((self.w * x).sum(-1) + self.b).unsqueeze(-1)
@@ -78,3 +81,9 @@ class PlanarFlow(Flow):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self._stretch(torch.tanh((self.w * x).sum(-1) + self.b)).log()
+
+
+def _gap(a: Tensor) -> Tensor:
+    """m(a) - a, to its last digit also where both nearly vanish."""
+    near = torch.log1p(torch.expm1(-a.clamp(min=-1.0)) / math.e)
+    return torch.where(a < -1, softplus(a + _SHIFT) - 1 - a, near)

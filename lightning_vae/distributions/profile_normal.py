@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor, distributed
 from torch.distributions import Normal
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions.support import in_support, validates_values, zero_outside
 
 __all__ = ["ProfileNormal"]
@@ -50,9 +51,7 @@ class ProfileNormal(Normal):
         observe: Callable[[Tensor], None] | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        if not floor > 0:
-            raise ValueError(f"floor must be positive, got {floor}; write floor=0.0025.")
-        self.floor, self.observe = floor, observe
+        self.floor, self.observe = positive("floor", floor, write="floor=0.0025"), observe
         super().__init__(loc, scale, validate_args=validate_args)
 
     def expand(

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Size, Tensor
 from torch.distributions import Categorical, Distribution, OneHotCategorical, constraints
 from torch.nn.functional import log_softmax
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions.support import in_support, validates_values, zero_outside
 
 __all__ = ["RelaxedCategorical"]
@@ -33,6 +33,7 @@ class RelaxedCategorical(OneHotCategorical):
 
     Source: Jang, Gu & Poole 2017, section 2; Maddison, Mnih & Teh 2017, section 3.
 
+    >>> import torch
     >>> q = RelaxedCategorical(torch.tensor([0.0, 0.0, 100.0]), temperature=0.5)
     >>> q.rsample()
     tensor([0., 0., 1.])
@@ -50,8 +51,8 @@ class RelaxedCategorical(OneHotCategorical):
         temperature: float | Tensor = 1.0,
         validate_args: bool | None = None,
     ) -> None:
-        if not isinstance(temperature, Tensor) and not 0 < temperature < torch.inf:
-            raise ValueError(f"temperature must be positive, got {temperature}; write 1.0.")
+        if not isinstance(temperature, Tensor):  # one of those torch validates
+            temperature = positive("temperature", temperature)
         self.temperature = temperature
         # Torch's own constructor validates its inner categorical whatever it is told.
         self._categorical = Categorical(logits=logits, validate_args=validate_args)

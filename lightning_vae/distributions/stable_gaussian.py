@@ -8,6 +8,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.utils import broadcast_all
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions.gaussian import DiagonalGaussian
 from lightning_vae.distributions.support import validates_values
 
@@ -33,8 +34,7 @@ def stable_log_variance(raw: Tensor, floor: float = 1e-6) -> Tensor:
     >>> stable_log_variance(torch.tensor([-100.0, 0.0, 200.0])).exp()
     tensor([1.0000e-06, 1.0000e+00, 2.0100e+02])
     """
-    if not 0 < floor < math.inf:
-        raise ValueError(f"floor must be a positive variance, got {floor}; write 1e-6.")
+    positive("floor", floor, write="floor=1e-6")
     below = torch.logaddexp(raw.clamp(max=0.0), raw.new_tensor(math.log(floor)))
     above = torch.log1p(raw.clamp(min=0.0) + floor)
     return torch.where(raw > 0, above, below)

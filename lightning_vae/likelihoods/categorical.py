@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import whole
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.distributions.tokens import Tokens
 from lightning_vae.likelihoods.likelihood import Likelihood, parameters
@@ -35,11 +36,12 @@ class Categorical(Likelihood):
 
     def __init__(self, classes: int, padding: int | None = None) -> None:
         super().__init__()
-        if classes < 2:
-            raise ValueError(f"classes must be at least 2, got {classes}.")
-        if padding is not None and not 0 <= padding < classes:
-            raise ValueError(f"padding must be a token from 0 to {classes - 1}, got {padding}.")
-        self.features, self.padding = classes, padding
+        self.features = whole("classes", classes, 2)
+        if padding is not None and padding not in range(classes):
+            raise ValueError(
+                f"padding must be a token from 0 to {classes - 1}, got {padding!r}; write padding=0."
+            )
+        self.padding = padding
 
     def forward(self, features: Tensor) -> Distribution:
         parameters(features, self.features)

@@ -3,10 +3,11 @@
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import positive, whole
 from lightning_vae.distributions import discretised_logistic_mixture
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.likelihoods.floors import log_scale_above
-from lightning_vae.likelihoods.likelihood import Likelihood, parameters, positive
+from lightning_vae.likelihoods.likelihood import Likelihood, parameters
 
 __all__ = ["DiscretisedLogisticMixture"]
 
@@ -50,14 +51,8 @@ class DiscretisedLogisticMixture(Likelihood):
         self, mixtures: int = 10, colours: int = 1, floor: float = 9e-4, levels: int = 256
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("mixtures", mixtures, 1),
-            ("colours", colours, 1),
-            ("levels", levels, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
-        self.mixtures, self.colours, self.levels = mixtures, colours, levels
+        self.mixtures, self.colours = whole("mixtures", mixtures), whole("colours", colours)
+        self.levels = whole("levels", levels, 2)
         self.floor = positive("floor", floor)
 
     @property

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from typing_extensions import Self, override
 
-from lightning_vae.likelihoods.likelihood import Likelihood, positive
+from lightning_vae.arguments import positive
+from lightning_vae.likelihoods.likelihood import Likelihood
 
 __all__ = ["OneScale", "at_floor", "log_scale_above"]
 

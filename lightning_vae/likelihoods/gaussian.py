@@ -4,8 +4,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions import Normal as NormalDistribution
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions.precision import at_least_float32
-from lightning_vae.likelihoods.likelihood import Likelihood, positive
+from lightning_vae.likelihoods.likelihood import Likelihood
 
 __all__ = ["Gaussian"]
 

@@ -3,9 +3,10 @@
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.likelihoods.floors import log_scale_above
-from lightning_vae.likelihoods.likelihood import Likelihood, parameters, positive
+from lightning_vae.likelihoods.likelihood import Likelihood, parameters
 
 __all__ = ["HeteroscedasticGaussian"]
 

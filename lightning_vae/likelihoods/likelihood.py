@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from lightning_vae.distributions.precision import at_least_float32
 
-__all__ = ["Likelihood", "parameters", "positive"]
+__all__ = ["Likelihood", "parameters"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -40,10 +40,3 @@ def parameters(features: Tensor, count: int) -> tuple[Tensor, ...]:
             f"each element of x; give the decoder {count} times x's size in dimension 1."
         )
     return at_least_float32(features).chunk(count, dim=1)
-
-
-def positive(name: str, value: float) -> float:
-    """A scale as it is; anything but a positive finite number is refused by name."""
-    if not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be a positive finite number, got {value}; write {name}=1.0.")
-    return float(value)

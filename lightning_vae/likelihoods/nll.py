@@ -60,10 +60,16 @@ def distortion(x: Tensor, likelihood: Distribution, check_support: bool = True) 
 
 def _shape(likelihood: Distribution, x: Tensor) -> Size:
     """The shape that x should have; a sentence may have any length."""
-    if isinstance(likelihood, Sentences):
+    if isinstance(_beneath(likelihood), Sentences):
         return likelihood.batch_shape + x.shape[1:]
     batch = Size(getattr(likelihood, "batch_shape", x.shape))
     return batch + Size(getattr(likelihood, "event_shape", ()))
+
+
+def _beneath(likelihood: Distribution) -> Distribution:
+    while isinstance(likelihood, Independent | Weighted):
+        likelihood = likelihood.base_dist
+    return likelihood
 
 
 def _per_example(terms: Tensor) -> Tensor:
@@ -76,8 +82,7 @@ def _refuse_outside_support(x: Tensor, likelihood: Distribution) -> None:
         scaled = "x.float() / 255" if x.dtype == torch.uint8 else "x.float()"
         raise ValueError(f"x has dtype {x.dtype}, which no likelihood takes; write {scaled}.")
     low, high = finite_extremes(x)
-    while isinstance(likelihood, Independent | Weighted):
-        likelihood = likelihood.base_dist
+    likelihood = _beneath(likelihood)
     support = _support(likelihood)
     if support in (constraints.real, constraints.unit_interval) and not x.is_floating_point():
         raise ValueError(f"x has dtype {x.dtype}, but values are real; write x.float().")

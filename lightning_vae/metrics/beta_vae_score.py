@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.classifiers import as_arrays, scikit_learn
 from lightning_vae.metrics.codes import CodeMetric, varying
 from lightning_vae.metrics.siblings import Siblings, shares
@@ -115,13 +116,9 @@ class BetaVAEScore(CodeMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(train, test, group) < 1:
-            raise ValueError(
-                f"train, test and group must be at least 1, got {train}, {test} and {group}."
-            )
         scikit_learn("linear_model", type(self).__name__)
-        self.train_votes, self.test_votes = train, test
-        self.group, self.seed = group, seed
+        self.train_votes, self.test_votes = whole("train", train), whole("test", test)
+        self.group, self.seed = whole("group", group), seed
 
     @override
     def score(self, codes: Tensor, factors: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from torchmetrics.utilities.data import dim_zero_cat
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.metrics.groups import chosen
@@ -39,9 +40,8 @@ class Collected(OutputMetric, ABC):
         self, examples: int | None = None, group: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(group, **kwargs)
-        if examples is not None and examples < 2:
-            raise ValueError(f"examples must be at least 2, or None for all; got {examples}.")
-        self.examples = examples
+        instead = "examples=None for all"
+        self.examples = None if examples is None else whole("examples", examples, 2, instead)
         self._like: tuple[Latent, ...] = ()
         for name in ("tables", "draws", "log_priors"):
             self.add_state(name, [], dist_reduce_fx="cat")

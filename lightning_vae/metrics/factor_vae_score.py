@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.codes import CodeMetric, varying
 from lightning_vae.metrics.siblings import Siblings, shares
 
@@ -128,11 +129,8 @@ class FactorVAEScore(CodeMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(train, test) < 1 or group < 2:
-            raise ValueError(
-                f"train and test must be at least 1 and group 2, got {train}, {test} and {group}."
-            )
-        self.train_votes, self.test_votes, self.group = train, test, group
+        self.train_votes, self.test_votes = whole("train", train), whole("test", test)
+        self.group = whole("group", group, 2)
         self.dead, self.seed = dead, seed
 
     @override

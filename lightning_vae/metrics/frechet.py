@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.features import Extractor, extracted
 
 __all__ = ["FrechetDistance", "frechet_distance"]
@@ -73,9 +74,7 @@ class FrechetDistance(Metric):
         super().__init__(**kwargs)
         if not callable(extractor):
             raise ValueError(f"extractor must be a function or a module, got {extractor!r}.")
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got {features}.")
-        self.extractor, self.features = extractor, features
+        self.extractor, self.features = extractor, whole("features", features)
         for side in ("real", "generated"):
             self.add_state(f"{side}_count", torch.tensor(0), dist_reduce_fx="sum")
             zeros = torch.zeros(features, dtype=torch.float64)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_vae.arguments import positive, share, whole
 from lightning_vae.metrics.codes import CodeMetric, varying
 from lightning_vae.metrics.histograms import binned
 
@@ -81,11 +82,8 @@ class IRS(CodeMetric):
 
     def __init__(self, bins: int = 20, quantile: float = 0.99, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if bins < 2 or not 0 < quantile <= 1:
-            raise ValueError(
-                f"bins must be at least 2 and quantile in (0, 1], got {bins} and {quantile}."
-            )
-        self.bins, self.quantile = bins, quantile
+        self.bins = whole("bins", bins, 2, write="bins=20")
+        self.quantile = share("quantile", positive("quantile", quantile, write="quantile=0.99"))
 
     @override
     def score(self, codes: Tensor, factors: Tensor) -> Tensor:

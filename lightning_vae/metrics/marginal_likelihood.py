@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.utilities.data import dim_zero_cat
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.conversions import bits_per_dimension
 from lightning_vae.distributions.sentences import PADDING, Sentences
 from lightning_vae.latents import VAEOutput
@@ -155,9 +156,7 @@ class MarginalLikelihood(OutputMetric):
 
     def __init__(self, samples: int = 500, levels: int = 1, **kwargs: Any) -> None:
         super().__init__(None, **kwargs)
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}.")
-        self.samples, self.levels = samples, levels
+        self.samples, self.levels = whole("samples", samples), whole("levels", levels)
         self.add_state("bounds", [], dist_reduce_fx="cat")
         self.add_state("dimensions", torch.tensor(0), dist_reduce_fx="max")
         self.add_state("words", torch.tensor(0), dist_reduce_fx="sum")

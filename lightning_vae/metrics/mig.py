@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.codes import CodeMetric, varying
 from lightning_vae.metrics.histograms import binned, contingency, entropy, mutual_information
 
@@ -81,9 +82,7 @@ class MIG(CodeMetric):
 
     def __init__(self, bins: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if bins < 2:
-            raise ValueError(f"bins must be at least 2, got {bins}.")
-        self.bins = bins
+        self.bins = whole("bins", bins, 2, write="bins=20")
 
     @override
     def score(self, codes: Tensor, factors: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.classifiers import as_arrays, scikit_learn
 from lightning_vae.metrics.codes import CodeMetric, split, varying
 from lightning_vae.metrics.histograms import binned, contingency, mutual_information
@@ -121,9 +122,7 @@ class Modularity(CodeMetric):
 
     def __init__(self, bins: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if bins < 2:
-            raise ValueError(f"bins must be at least 2, got {bins}.")
-        self.bins = bins
+        self.bins = whole("bins", bins, 2, write="bins=20")
 
     @override
     def score(self, codes: Tensor, factors: Tensor) -> Tensor:

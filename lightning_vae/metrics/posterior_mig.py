@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.codes import refuse_others, refuse_unfinished, varying
 from lightning_vae.metrics.histograms import entropy
 from lightning_vae.metrics.mig import information_gap
@@ -142,9 +143,7 @@ class PosteriorMIG(Metric):
 
     def __init__(self, samples: int = 10_000, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}.")
-        self.samples, self.seed = samples, seed
+        self.samples, self.seed = whole("samples", samples), seed
         for name in ("loc", "scale", "factors"):
             self.add_state(name, [], dist_reduce_fx="cat")
 

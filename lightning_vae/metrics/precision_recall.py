@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.metrics.features import Extractor, extracted
 
 __all__ = ["PrecisionRecall", "precision_recall"]
@@ -99,9 +100,7 @@ class PrecisionRecall(Metric):
         super().__init__(**kwargs)
         if not callable(extractor):
             raise ValueError(f"extractor must be a function or a module, got {extractor!r}.")
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}.")
-        self.extractor, self.k = extractor, k
+        self.extractor, self.k = extractor, whole("k", k)
         self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("generated", [], dist_reduce_fx="cat")
 

@@ -1,6 +1,7 @@
 """Encoders and decoders: modules that return a distribution."""
 
-from lightning_vae.networks.feedforward import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from lightning_vae.networks.convolutional import ConvDecoder, ConvEncoder
+from lightning_vae.networks.mlp import MLPDecoder, MLPEncoder
 from lightning_vae.networks.text import LSTMDecoder, LSTMEncoder, TransformerDecoder
 
 __all__ = [

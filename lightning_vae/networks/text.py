@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.functional import dropout as drop
 
+from lightning_vae.arguments import share
 from lightning_vae.distributions.sentences import PADDING, START, UNKNOWN, Sentences
-from lightning_vae.networks.feedforward import _last
+from lightning_vae.networks.heads import posterior_head
 from lightning_vae.posteriors import Posterior
 
 __all__ = ["LSTMDecoder", "LSTMEncoder", "TransformerDecoder", "drop_words"]
@@ -37,12 +38,6 @@ def _vocabulary(vocabulary: int) -> int:
             f"least one more, got {vocabulary!r}; write len(data.vocabulary)."
         )
     return vocabulary
-
-
-def _share(name: str, share: float) -> float:
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise ValueError(f"{name} must be a share from 0 to 1, got {share!r}.")
-    return float(share)
 
 
 def _refuse_other_words(words: Tensor, vocabulary: int) -> None:
@@ -91,8 +86,8 @@ class LSTMEncoder(nn.Module):
         posterior: Posterior | None = None,
     ) -> None:
         super().__init__()
-        self.vocabulary, self.dropout = _vocabulary(vocabulary), _share("dropout", dropout)
-        self.posterior = _last(posterior)
+        self.vocabulary, self.dropout = _vocabulary(vocabulary), share("dropout", dropout)
+        self.posterior = posterior_head(posterior)
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
         self.lstm = nn.LSTM(embedding, hidden, batch_first=True)
         self.linear = nn.Linear(hidden, self.posterior.features(latent))
@@ -145,8 +140,8 @@ class LSTMDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary, self.length, self.skip = _vocabulary(vocabulary), length, skip
-        self.dropout = _share("dropout", dropout)
-        self.word_dropout = _share("word_dropout", word_dropout)
+        self.dropout = share("dropout", dropout)
+        self.word_dropout = share("word_dropout", word_dropout)
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.first = nn.Linear(latent, hidden)
         self.lstm = nn.LSTM(embedding + latent, hidden, batch_first=True)
@@ -220,7 +215,7 @@ class TransformerDecoder(nn.Module):
         if width % heads:
             raise ValueError(f"heads must divide the width, got heads={heads} and width={width}.")
         self.vocabulary, self.length, self.skip = _vocabulary(vocabulary), length, skip
-        self.word_dropout = _share("word_dropout", word_dropout)
+        self.word_dropout = share("word_dropout", word_dropout)
         self.embedding = nn.Embedding(vocabulary, width)
         self.positions = nn.Embedding(length, width)
         self.first = nn.Linear(latent, width)
@@ -229,7 +224,7 @@ class TransformerDecoder(nn.Module):
                 width,
                 heads,
                 4 * width,
-                _share("dropout", dropout),
+                share("dropout", dropout),
                 batch_first=True,
                 norm_first=True,
             )

@@ -68,8 +68,8 @@ class ELBO(Objective):
               \bigl|\max(\text{free\_bits}_g, R_g) - \text{capacity}_g\bigr|
 
     D and R are nats, summed over their dimensions and averaged over the batch. Scalars apply to
-    the sum over groups, tuples to one group each. R is the batch mean over all ranks, and the
-    absolute value is of that mean. With a capacity, ``beta`` is Burgess' γ. Its part
+    the sum over groups, tuples to one group each. R is the batch mean, in training over all
+    ranks, in evaluation over the rank's own batch, and the absolute value is of that mean. With a capacity, ``beta`` is Burgess' γ. Its part
     ``penalty`` is what β multiplies.
 
     Args:

@@ -58,6 +58,11 @@ class Objective(HasCoefficients, nn.Module, ABC):
         networks; take it from detached draws.
         """
 
+    @property
+    def training_size(self) -> int | None:
+        """How many examples it was told that the training set has, as ``size``; None: it is not."""
+        return None
+
     def context(self, x: Tensor) -> dict[str, Any]:
         """What ``encode`` and ``decode`` get as keywords besides the batch's own context. None.
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from lightning_vae.arguments import whole
+from lightning_vae.arguments import positive, whole
 from lightning_vae.coefficients import Coefficient
 from lightning_vae.latents import Latent, VAEOutput
+from lightning_vae.likelihoods.expectation import expectation
 from lightning_vae.objectives.densities import pairwise
 from lightning_vae.objectives.draws import refuse_several_draws
 from lightning_vae.objectives.floors import free_bits, refuse_whole
@@ -15,6 +16,14 @@ from lightning_vae.objectives.similarity import similarity
 from lightning_vae.objectives.total_correlation import aggregate
 
 __all__ = ["Regularised", "between", "within"]
+
+_WEIGHTS = {
+    "total_correlation": "gamma",
+    "total_correlation_between": "gamma_between",
+    "total_correlation_within": "gamma_within",
+    "similarity": "delta",
+    "similarity_between": "delta_between",
+}
 
 
 def between(batch: int, repeats: int, device: torch.device | None = None) -> Tensor:
@@ -63,6 +72,34 @@ def _log_mean(among: Tensor) -> Tensor:
     return (among / among.sum(1, keepdim=True)).log()
 
 
+def _correlations(output: VAEOutput, among: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The total correlation of every example among others, [B] each."""
+    if not among:
+        return {}
+    pairs = [pairwise(latent.posterior, latent.z) for latent in output.latents]
+
+    def one(log_weights: Tensor) -> Tensor:
+        joint_and_marginals = [aggregate(each, log_weights) for each in pairs]
+        return summed([joint - marginals for joint, marginals in joint_and_marginals])
+
+    return {name: one(_log_mean(which)) for name, which in among.items()}
+
+
+def _similarities(
+    output: VAEOutput, among: dict[str, Tensor], temperature: float
+) -> dict[str, Tensor]:
+    """The similarity of every reconstruction to others, [B] each."""
+    if not among:
+        return {}
+    reconstruction = expectation(output.likelihood)
+    if not reconstruction.is_floating_point():
+        raise ValueError(
+            f"x are names (the likelihood is {type(output.likelihood).__name__}), which have no "
+            f"directions to be similar in; write delta=0 and delta_between=0."
+        )
+    return {name: similarity(reconstruction, which, temperature) for name, which in among.items()}
+
+
 class Regularised(Objective):
     r"""The ELBO with minibatch regularisers, every one of them multiplied by β.
 
@@ -74,7 +111,9 @@ class Regularised(Objective):
     example, which it makes diverse, and :math:`T_w` over the examples of a repetition. S is the
     :func:`similarity` of the reconstructions, :math:`S_b` that among repetitions. All are of the
     rank's own batch, where each example stands ``repeats`` times in succession. Its parts are
-    ``penalty``, all that β multiplies, and the five, ``total_correlation`` and so on.
+    ``penalty``, all that β multiplies, and of the five, ``total_correlation`` and so on, those that
+    are computed. One whose weight is 0, and which no scheduling callback is going to raise, is
+    neither computed nor logged, and asks nothing of the likelihood or the posteriors.
 
     Args:
         beta: β.
@@ -88,8 +127,10 @@ class Regularised(Objective):
         temperature: τ, of the similarity.
 
     Raises:
-        ValueError: if repeats is no whole number above 0, or τ not positive; at the loss, if a
-            posterior is not elementwise or the batch does not divide.
+        ValueError: if repeats is no whole number above 0, or τ not positive; at the loss, if the
+            batch does not divide, a posterior is not elementwise where T is wanted, or x are names,
+            which have no directions, where S is.
+        TypeError: at the loss, if S is wanted of a likelihood that does not know its mean.
 
     Source: Groth, VAE-project, ``VAEloss``; Chen et al. 2018, for the total correlation.
 
@@ -118,12 +159,13 @@ class Regularised(Objective):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature must be a positive number, got {temperature}.")
         self.beta, self.free_bits = beta, free_bits
         self.gamma, self.gamma_between, self.gamma_within = gamma, gamma_between, gamma_within
         self.delta, self.delta_between = delta, delta_between
-        self.repeats, self.temperature = whole("repeats", repeats), temperature
+        self.repeats, self.temperature = (
+            whole("repeats", repeats),
+            positive("temperature", temperature),
+        )
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         penalty, terms = self.penalties(output)
@@ -132,20 +174,16 @@ class Regularised(Objective):
         return {"loss": loss, "penalty": penalty.detach().mean(), **parts}
 
     def penalties(self, output: VAEOutput) -> tuple[Tensor, dict[str, Tensor]]:
-        """What β multiplies for every example, and its regularisers unweighted; [B] nats each."""
+        """What β multiplies for every example, and the regularisers that it weighs; [B] nats each.
+
+        Those are unweighted, and without the ones whose weight is and stays 0.
+        """
         refuse_several_draws(output)
         output.refuse_mismatch()
         penalty = summed([self._floored(latent) for latent in output.latents])
         terms = self._regularisers(output)
-        weights = (
-            self.gamma,
-            self.gamma_between,
-            self.gamma_within,
-            self.delta,
-            self.delta_between,
-        )
-        for weight, term in zip(weights, terms.values(), strict=True):
-            penalty = penalty + weight * term
+        for name, term in terms.items():
+            penalty = penalty + getattr(self, _WEIGHTS[name]) * term
         return penalty, terms
 
     def _floored(self, latent: Latent) -> Tensor:
@@ -157,17 +195,23 @@ class Regularised(Objective):
     def _regularisers(self, output: VAEOutput) -> dict[str, Tensor]:
         z = output.latents[0].z
         repeated, same = (f(len(z), self.repeats, z.device) for f in (between, within))
-        pairs = [pairwise(latent.posterior, latent.z) for latent in output.latents]
-
-        def tc(among: Tensor) -> Tensor:
-            joint_and_marginals = [aggregate(each, _log_mean(among)) for each in pairs]
-            return summed([joint - marginals for joint, marginals in joint_and_marginals])
-
-        reconstruction = output.likelihood.mean
+        everyone = torch.ones_like(same)
+        correlations = self._weighed(
+            total_correlation=everyone,
+            total_correlation_between=repeated,
+            total_correlation_within=same,
+        )
+        similarities = self._weighed(similarity=everyone, similarity_between=repeated)
         return {
-            "total_correlation": tc(torch.ones_like(same)),
-            "total_correlation_between": tc(repeated),
-            "total_correlation_within": tc(same),
-            "similarity": similarity(reconstruction, None, self.temperature),
-            "similarity_between": similarity(reconstruction, repeated, self.temperature),
+            **_correlations(output, correlations),
+            **_similarities(output, similarities, self.temperature),
+        }
+
+    def _weighed(self, **among: Tensor) -> dict[str, Tensor]:
+        """Those of the regularisers whose weight is more than 0, or is going to be."""
+        weights = {name: _WEIGHTS[name] for name in among}
+        return {
+            name: among[name]
+            for name, weight in weights.items()
+            if getattr(self, weight) or self.planned.get(weight)
         }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lightning_vae.arguments import one_of
+from lightning_vae.arguments import one_of, whole
 from lightning_vae.coefficients import Coefficient, Grouped
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.objectives.densities import log_density, pairwise
@@ -185,7 +185,7 @@ class TotalCorrelation(Objective):
     ``total_correlation`` and ``dimension_wise_kl``, sums over groups.
 
     Args:
-        size: N, the number of examples in the training set.
+        size: N, the number of examples in the training set; where that has another, a fit warns.
         alpha: α, of the index-code mutual information.
         beta: β, of the total correlation.
         gamma: γ, of the dimension-wise KL.
@@ -217,13 +217,12 @@ class TotalCorrelation(Objective):
     ) -> None:
         super().__init__()
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(
-                f"size must be the number of examples in the training set, got {size!r}; write "
-                f"size=len(dataset)."
-            )
-        self.size = size
+        self.size = whole("size", size, write="size=len(dataset)")
         self.estimator = one_of("estimator", estimator, ("mss", "mws"))
+
+    @property
+    def training_size(self) -> int:
+        return self.size
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         refuse_several_draws(output)

@@ -1,11 +1,10 @@
 """The Gaussian posterior whose means spread over every batch, so that the rate has a floor."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import positive, share, whole
 from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.posteriors.posterior import Posterior
@@ -51,9 +50,8 @@ class BatchNormGaussian(Posterior):
 
     def __init__(self, latent: int, gamma: float = 0.6, momentum: float = 0.1) -> None:
         super().__init__()
-        if not 0 < gamma < math.inf:
-            raise ValueError(f"gamma must be positive and finite, got {gamma}; write gamma=0.6.")
-        self.latent, self.gamma, self.momentum = latent, gamma, momentum
+        self.latent, self.momentum = whole("latent", latent), share("momentum", momentum)
+        self.gamma = positive("gamma", gamma, write="gamma=0.6")
         self.bias = nn.Parameter(torch.zeros(latent))
         self.register_buffer("mean", torch.zeros(latent))
         self.register_buffer("variance", torch.ones(latent))

@@ -7,6 +7,7 @@ from scipy.special import lambertw
 from torch import Tensor
 from torch.distributions import Distribution
 
+from lightning_vae.arguments import positive
 from lightning_vae.distributions import DiagonalGaussian
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.posteriors.posterior import Posterior
@@ -56,10 +57,8 @@ class DeltaGaussian(Posterior):
 
     def __init__(self, delta: float) -> None:
         super().__init__()
-        if not 0 < delta < math.inf:
-            raise ValueError(f"delta must be positive and finite, got {delta}; write delta=0.1.")
-        self.delta = delta
-        self.low, self.high = (math.sqrt(variance) for variance in spreads(delta))
+        self.delta = positive("delta", delta, write="delta=0.1")
+        self.low, self.high = (math.sqrt(variance) for variance in spreads(self.delta))
 
     def features(self, latent: int) -> int:
         return 2 * latent

@@ -1,12 +1,10 @@
 """The posterior of discrete latents: categorical variables, relaxed by Gumbel-softmax."""
 
-import math
-
 from torch import Tensor
 from torch.distributions import Distribution
 
 from lightning_vae import distributions
-from lightning_vae.arguments import whole
+from lightning_vae.arguments import positive, whole
 from lightning_vae.posteriors.posterior import Posterior
 
 __all__ = ["RelaxedCategorical"]
@@ -43,9 +41,8 @@ class RelaxedCategorical(Posterior):
 
     def __init__(self, classes: int, temperature: float = 1.0) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be positive, got {temperature}; write 1.0.")
-        self.classes, self.temperature = whole("classes", classes, 2), float(temperature)
+        self.classes = whole("classes", classes, 2)
+        self.temperature = positive("temperature", temperature)
 
     def features(self, latent: int) -> int:
         if latent % self.classes:

@@ -5,6 +5,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import normalize, softplus
 
 from lightning_vae import distributions
+from lightning_vae.arguments import positive
 from lightning_vae.distributions.hyperspherical_uniform import at_least_two
 from lightning_vae.posteriors.posterior import Posterior
 
@@ -41,12 +42,10 @@ class VonMisesFisher(Posterior):
 
     def __init__(self, concentration: float | None = None) -> None:
         super().__init__()
-        if concentration is not None and not 0 < concentration < float("inf"):
-            raise ValueError(
-                f"concentration must be positive and finite, got {concentration}; None lets the "
-                f"encoder choose."
-            )
-        self.concentration = concentration
+        instead = "concentration=50.0, or None to let the encoder choose"
+        self.concentration = (
+            None if concentration is None else positive("concentration", concentration, instead)
+        )
 
     def features(self, latent: int) -> int:
         return at_least_two("latent", latent) + (self.concentration is None)

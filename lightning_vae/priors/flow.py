@@ -8,12 +8,12 @@ from torch.distributions import (
     Distribution,
     Independent,
     ReshapeTransform,
-    TransformedDistribution,
 )
 
 from lightning_vae.arguments import whole
-from lightning_vae.distributions import AffineCoupling, StandardGaussian
-from lightning_vae.priors.conditioner import Conditioner
+from lightning_vae.distributions import AffineCoupling, Pushforward, StandardGaussian
+from lightning_vae.distributions.affine_coupling import kept
+from lightning_vae.distributions.conditioner import Conditioner
 from lightning_vae.priors.prior import Prior
 from lightning_vae.priors.shape import latent_shape
 
@@ -56,15 +56,15 @@ class RealNVP(Prior):
                 f"shape must have two latents at least, for one half moves the other, got {shape}; "
                 f"for a single latent write GaussianMixture(1)."
             )
-        kept = [size - size // 2 if turn % 2 else size // 2 for turn in turns]
-        self.conditioners = nn.ModuleList(Conditioner(k, size - k, hidden) for k in kept)
+        places = [kept(size, flip=turn % 2 == 1) for turn in turns]
+        self.conditioners = nn.ModuleList(Conditioner(k, size - k, hidden) for k in places)
 
     def forward(self, **context: Any) -> Distribution:
         noise = StandardGaussian([self.shape.numel()], like=next(self.parameters()))
         layers = [AffineCoupling(c, flip=turn % 2 == 1) for turn, c in enumerate(self.conditioners)]
         shaped = ReshapeTransform(noise.batch_shape, self.shape)
         base = Independent(noise, 1, validate_args=False)
-        return TransformedDistribution(base, [*layers, shaped], validate_args=False)
+        return Pushforward(base, [*layers, shaped], validate_args=False)
 
     def extra_repr(self) -> str:
         shape = self.shape[0] if len(self.shape) == 1 else tuple(self.shape)

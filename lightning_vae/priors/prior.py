@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 __all__ = ["Prior", "Product", "as_prior"]
@@ -12,6 +12,8 @@ __all__ = ["Prior", "Product", "as_prior"]
 
 class Prior(nn.Module, ABC):
     """A module that returns p(z): a distribution with no batch shape and z's shape as its event."""
+
+    wanted: int = 0  # how many training examples it is to start from, where a fit begins
 
     @abstractmethod
     def forward(self, **context: Any) -> Distribution | tuple[Distribution, ...]:
@@ -22,6 +24,9 @@ class Prior(nn.Module, ABC):
 
     def lend(self, encoder: nn.Module) -> None:
         """Take the VAE's encoder, if it is of use: a :class:`VampPrior` is made of posteriors."""
+
+    def start(self, examples: Tensor) -> None:
+        """Take the ``wanted`` training examples, [wanted, ...], before the first step of a fit."""
 
 
 class Product(Prior):

@@ -1,12 +1,13 @@
 """The prior that is a mixture of posteriors."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent
 
+from lightning_vae.arguments import one_of
 from lightning_vae.distributions.mixture import Mixture
 from lightning_vae.distributions.precision import at_least_float32
 from lightning_vae.priors.prior import Prior
@@ -34,12 +35,16 @@ class VampPrior(Prior):
 
     Args:
         pseudo_inputs: u, [K, ...] in the form of a batch of x, where they start: ``x_train[:500]``.
-            Or that shape, ``(500, 1, 28, 28)``, to start uniform in [0, 1].
+            Or that shape, ``(500, 1, 28, 28)``.
         encoder: x → q(z|x), without context, one distribution; by default the VAE's.
+        init: Where pseudo-inputs of a shape start: ``"uniform"`` in [0, 1], or at ``"data"``, the
+            first examples that the training loader gives, which the module hands over as a fit
+            begins. A state that is loaded stays.
 
     Raises:
-        ValueError: if the pseudo-inputs are no batch of finite numbers, or an encoder is given
-            whose parameters are to be trained but are not the VAE's.
+        ValueError: if the pseudo-inputs are no batch of finite numbers, ``init`` neither of the two
+            or said of given ones, or an encoder is given whose parameters are to be trained but are
+            not the VAE's; as a fit begins, if examples are of another shape, or too few.
         RuntimeError: when called, if no encoder was given or lent.
         TypeError: when called, if the encoder returns no single distribution.
 
@@ -58,9 +63,17 @@ class VampPrior(Prior):
         self,
         pseudo_inputs: Tensor | Sequence[int],
         encoder: Callable[[Tensor], Distribution] | None = None,
+        init: Literal["uniform", "data"] = "uniform",
     ) -> None:
         super().__init__()
         self.pseudo_inputs = nn.Parameter(_start(pseudo_inputs))
+        if one_of("init", init, ("uniform", "data")) == "data":
+            if isinstance(pseudo_inputs, Tensor):
+                raise ValueError(
+                    f"init='data' is for pseudo-inputs that are yet to come; write "
+                    f"pseudo_inputs={tuple(pseudo_inputs.shape)}, or no init."
+                )
+            self.wanted = len(self.pseudo_inputs)
         self._hold(encoder)
 
     def _hold(self, encoder: Callable[[Tensor], Distribution] | None) -> None:
@@ -72,6 +85,20 @@ class VampPrior(Prior):
             self._hold(encoder)
         elif isinstance(self.encoder, nn.Module):
             _refuse_untrained(self.encoder, encoder)
+
+    @torch.no_grad()
+    def start(self, examples: Tensor) -> None:
+        if examples.shape != self.pseudo_inputs.shape:
+            raise ValueError(
+                f"pseudo_inputs has shape {tuple(self.pseudo_inputs.shape)}, but the training set "
+                f"gives {tuple(examples.shape)}; write a shape that it has."
+            )
+        self.pseudo_inputs.copy_(examples)
+        self.wanted = 0
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self.wanted = 0  # what is loaded stays
+        super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, **context: Any) -> Distribution:
         if self.encoder is None:

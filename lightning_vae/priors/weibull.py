@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from lightning_vae import distributions
+from lightning_vae.arguments import positive
 from lightning_vae.priors.fixed import Fixed
 from lightning_vae.priors.shape import latent_shape
 
@@ -42,10 +43,8 @@ class Weibull(Fixed):
     ) -> None:
         super().__init__()
         self.shape = latent_shape(shape)
-        for name, value in (("scale", scale), ("concentration", concentration)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {value}.")
-        self.scale, self.concentration = float(scale), float(concentration)
+        self.scale = positive("scale", scale)
+        self.concentration = positive("concentration", concentration)
 
     def made(self, like: Tensor) -> Distribution:
         log_scale = like.new_full(self.shape, math.log(self.scale))

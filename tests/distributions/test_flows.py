@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+from decimal import Decimal, localcontext
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torch import nn
 from torch.autograd import gradcheck
 from torch.distributions import Independent, TransformedDistribution
 
-from lightning_vae.distributions import AffineCoupling, DiagonalGaussian, PlanarFlow
+from lightning_vae.distributions import AffineCoupling, DiagonalGaussian, PlanarFlow, Pushforward
 from lightning_vae.divergences import kl
-from lightning_vae.priors import StandardNormal
+from lightning_vae.priors import RealNVP, StandardNormal
 
 B, D = 4, 3
 
@@ -49,7 +50,7 @@ def flows(dim=D, batch=(B,)):
 
 def posterior(name, dim=D, batch=(B,)):
     base = Independent(DiagonalGaussian(double(*batch, dim), double(*batch, dim)), 1)
-    return TransformedDistribution(base, flows(dim, batch)[name])
+    return Pushforward(base, flows(dim, batch)[name])
 
 
 every = pytest.mark.parametrize("name", flows())
@@ -146,6 +147,42 @@ def test_every_u_and_w_is_invertible_in_float32(scale):
         torch.testing.assert_close(flow._inverse(y.detach()), x.detach(), rtol=1e-3, atol=1e-3)
 
 
+def exact(u, w):
+    """û from its definition, in 80 digits."""
+    with localcontext() as context:
+        context.prec = 80
+        us, ws = ([Decimal(x) for x in vector.tolist()] for vector in (u, w))
+        along = sum(a * b for a, b in zip(us, ws, strict=True))
+        m = -1 + (1 + (Decimal(1).exp() - 1) * along.exp()).ln()
+        gap = (m - along) / sum(b * b for b in ws)
+        return torch.tensor([float(a + gap * b) for a, b in zip(us, ws, strict=True)])
+
+
+@pytest.mark.parametrize(
+    "scale", [1e-30, 1e-12, 1e-8, 1e-4, 0.03, 1.0, 10.0, 100.0], ids=lambda scale: f"{scale:g}"
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_u_is_what_its_definition_says_however_small_w_is(scale, dtype):
+    w, u = scale * torch.randn(20, D, dtype=dtype), torch.randn(20, D, dtype=dtype)
+    ours = PlanarFlow(u, w, torch.zeros(20, dtype=dtype)).u
+    truth = torch.stack([exact(*pair) for pair in zip(u, w, strict=True)])
+    torch.testing.assert_close(ours.float(), truth, rtol=1e-5, atol=2e-6)
+
+
+def test_u_has_its_gradient_however_small_w_is():
+    """At w = ε v the flow's û is that at v, with m linear: the gradient to w grows as 1 / ε."""
+    u, v = double(B, D), double(B, D)
+    gradients = {}
+    for scale in (1e-6, 1e-9):
+        w = (scale * v).requires_grad_()
+        (gradient,) = torch.autograd.grad(PlanarFlow(u, w, double(B)).u[:, 0].sum(), w)
+        gradients[scale] = scale * gradient
+    torch.testing.assert_close(gradients[1e-6], gradients[1e-9], rtol=1e-4, atol=1e-4)
+    zero = torch.zeros(B, D).requires_grad_()
+    (gradient,) = torch.autograd.grad(PlanarFlow(u.float(), zero, torch.zeros(B)).u.sum(), zero)
+    assert gradient.isfinite().all()
+
+
 def test_a_flow_that_is_told_to_do_nothing_does_nothing():
     flow = PlanarFlow(torch.zeros(D), torch.zeros(D), torch.zeros(()))
     x = torch.randn(B, D)
@@ -173,6 +210,22 @@ def test_a_draw_without_gradients_hides_no_gradient_from_its_density(name):
     ours, truth = (torch.autograd.grad(q.log_prob(at).sum(), parameter)[0] for at in (z, z.clone()))
     assert ours.any()
     torch.testing.assert_close(ours, truth)
+
+
+@every
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_has_no_density(name, value):
+    q, p = posterior(name), RealNVP((D, 1)).double()()
+    z = double(B, D)
+    for place in range(D):
+        bad = z.clone()
+        bad[1, place] = value
+        for d, at in ((q, bad), (p, bad.unsqueeze(-1)), (q.expand((B,)), bad)):
+            found = d.log_prob(at)
+            assert found[1] == -math.inf
+            assert found[[0, 2, 3]].isfinite().all()
+        theirs = TransformedDistribution(q.base_dist, q.transforms, validate_args=False)
+        assert not (theirs.log_prob(bad)[1] > -math.inf)
 
 
 def test_one_latent_cannot_be_coupled():

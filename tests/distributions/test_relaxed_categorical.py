@@ -118,7 +118,7 @@ def test_log_prob_is_minus_infinity_off_the_simplex():
 
 @pytest.mark.parametrize("temperature", [0, -1.0, math.inf, math.nan])
 def test_a_temperature_that_is_none_is_refused(temperature):
-    with pytest.raises(ValueError, match="temperature must be positive"):
+    with pytest.raises(ValueError, match="temperature must be a positive"):
         RelaxedCategorical(LOGITS, temperature)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lightning_vae import VAEModule, distortion
+from lightning_vae.distributions import Weighted
 from lightning_vae.distributions.sentences import END, PADDING, START, UNKNOWN, Sentences, pick
 from lightning_vae.networks import LSTMDecoder, LSTMEncoder, TransformerDecoder
 from lightning_vae.networks.text import drop_words
@@ -179,6 +180,14 @@ def test_words_that_are_not_of_the_vocabulary_are_refused_by_name():
         LSTMDecoder(V, 2, word_dropout=2)
     with pytest.raises(ValueError, match=r"heads must divide the width"):
         TransformerDecoder(V, 2, 9, heads=2)
+
+
+def test_weighed_sentences_may_have_any_length_too():
+    p, x = LSTMDecoder(V, 2, 4, 5, length=6)(torch.randn(2, 2)), torch.tensor([[4, 5, END]] * 2)
+    weight = torch.tensor([1.0, 0.25])
+    torch.testing.assert_close(distortion(x, Weighted(p, weight)), weight * distortion(x, p))
+    with pytest.raises(ValueError, match=r"likelihood of shape \(2, 3\) for x of shape \(1, 3\)"):
+        distortion(x[:1], Weighted(p, weight))
 
 
 def test_under_bfloat16_the_distortion_is_float32():

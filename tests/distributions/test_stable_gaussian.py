@@ -62,5 +62,5 @@ def test_the_floor_is_kept_when_expanded():
 
 @pytest.mark.parametrize("floor", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_floor_that_is_none_is_refused(floor):
-    with pytest.raises(ValueError, match="floor must be a positive variance"):
+    with pytest.raises(ValueError, match="floor must be a positive finite number, got"):
         stable_log_variance(RAW, floor)

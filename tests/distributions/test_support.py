@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, Distribution
+from torch.distributions import AffineTransform, Categorical, Distribution
 from torch.nn.functional import normalize
 
 from lightning_vae import distributions as ours
@@ -48,6 +48,11 @@ ROWS = {
     "Poisson": (lambda a, b: ours.Poisson(a), 3.0, [-1.0, -2.0, 0.5, INF, -INF, NAN]),
     "ProfileNormal": (
         lambda a, b: ours.ProfileNormal(a, b.exp(), 0.01),
+        0.5,
+        [INF, -INF, NAN],
+    ),
+    "Pushforward": (
+        lambda a, b: ours.Pushforward(ours.DiagonalGaussian(a, b), [AffineTransform(0.5, 2.0)]),
         0.5,
         [INF, -INF, NAN],
     ),

@@ -203,6 +203,7 @@ def test_data_without_error_are_held_at_the_floor_which_says_so():
 
 def test_a_learned_scale_at_its_floor_says_so():
     head = LearnedGaussian(floor=0.01)
+    assert head.scale.item() == pytest.approx(1.01)
     nn.init.constant_(head.log_scale, -12.0)
     assert head.at_floor
     with pytest.warns(UserWarning, match="scale of LearnedGaussian is held at its floor"):
@@ -232,7 +233,7 @@ def test_a_bad_decay_is_refused(decay):
 
 
 def test_a_profile_without_a_floor_is_refused():
-    with pytest.raises(ValueError, match="floor must be positive, got 0"):
+    with pytest.raises(ValueError, match="floor must be a positive finite number, got 0"):
         ProfileNormal(torch.zeros(2), 1.0, floor=0)
 
 

@@ -87,5 +87,5 @@ def test_a_token_outside_the_vocabulary_is_refused(token):
 
 
 def test_one_class_is_refused():
-    with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="classes must be a whole number of at least 2, got 1"):
         Categorical(1)

@@ -74,5 +74,5 @@ def test_what_has_no_density_by_latent_is_refused():
     correlated = MultivariateNormal(torch.zeros(4, 2), torch.eye(2))
     with pytest.raises(ValueError, match=r"posterior must be a normal .* got MultivariateNormal"):
         PosteriorMIG().update(correlated, torch.zeros(4, 1).long())
-    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="samples must be a whole number of at least 1, got 0"):
         PosteriorMIG(samples=0)

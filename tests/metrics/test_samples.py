@@ -103,7 +103,7 @@ def test_mistakes_with_features_are_named():
         FrechetDistance(torch.sum, features=1).update(images(), real=True)
     with pytest.raises(ValueError, match="extractor must be a function or a module, got 'vgg'"):
         FrechetDistance("vgg", features=5)
-    with pytest.raises(ValueError, match="features must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="features must be a whole number of at least 1, got 0"):
         FrechetDistance(nn.Flatten(), features=0)
     diverged = FrechetDistance(nn.Flatten(), features=6)
     diverged.update(images() * torch.nan, real=True)
@@ -144,7 +144,7 @@ def test_mistakes_with_manifolds_are_named():
     metric.update(images(3), real=False)
     with pytest.raises(ValueError, match="generated has 3 images: give more than k=3"):
         metric.compute()
-    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 1, got 0"):
         PrecisionRecall(nn.Flatten(), k=0)
 
 

@@ -310,11 +310,11 @@ def test_codes_that_diverged_and_factors_that_stand_still_are_named():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MIG(bins=1), "bins must be at least 2, got 1"),
-        (lambda: Modularity(bins=0), "bins must be at least 2, got 0"),
-        (lambda: IRS(quantile=0), r"quantile in \(0, 1\], got 20 and 0"),
-        (lambda: FactorVAEScore(group=1), "group 2, got 10000, 5000 and 1"),
-        (lambda: BetaVAEScore(test=0), "at least 1, got 10000, 0 and 64"),
+        (lambda: MIG(bins=1), "bins must be a whole number of at least 2, got 1"),
+        (lambda: Modularity(bins=0), "bins must be a whole number of at least 2, got 0"),
+        (lambda: IRS(quantile=0), r"quantile must be a positive finite number, got 0"),
+        (lambda: FactorVAEScore(group=1), "group must be a whole number of at least 2, got 1"),
+        (lambda: BetaVAEScore(test=0), "test must be a whole number of at least 1, got 0"),
         (lambda: DCI(fit="trees"), "fit must be a function"),
     ],
 )

@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.distributions import MultivariateNormal
+from torch.distributions import Distribution, MultivariateNormal, Normal
+from torch.utils.data import DataLoader
 
-from lightning_vae.distributions import StandardGaussian
+from lightning_vae import Anneal, Linear, VAEModule
+from lightning_vae.distributions import StandardGaussian, Tokens, Weighted
 from lightning_vae.latents import Latent, VAEOutput
 from lightning_vae.likelihoods import Gaussian, distortion
+from lightning_vae.networks import MLPDecoder, MLPEncoder
 from lightning_vae.objectives import MultiRate, Regularised, similarity
 from lightning_vae.objectives.regularised import between, within
 from tests.objectives.outputs import latent
@@ -32,6 +35,11 @@ def taken(codes, x=None, prediction=None, context=None):
     return VAEOutput(x, likelihood, (group,), D, context or {})
 
 
+def every(weight=1.0, **kwargs):
+    """All five regularisers."""
+    return Regularised(1.0, *[weight] * 5, **kwargs)
+
+
 ROWS = recorded("vae_project_losses")
 LOSSES = {key: row for key, row in ROWS.items() if key.startswith("vaeloss-")}
 
@@ -40,7 +48,7 @@ LOSSES = {key: row for key, row in ROWS.items() if key.startswith("vaeloss-")}
 @pytest.mark.parametrize("which", ["Between", "Within"])
 def test_recorded_total_correlation_of_repeated_examples(which, repeats):
     row = ROWS[f"TotalCorrelation{which}-{repeats}"]
-    _, terms = Regularised(repeats=repeats).penalties(taken(row["inputs"]))
+    _, terms = every(repeats=repeats).penalties(taken(row["inputs"]))
     truth = np.ravel(row["outputs"]["tc"])
     ours = terms[f"total_correlation_{which.lower()}"]
     np.testing.assert_allclose(ours, truth, rtol=2e-5, atol=2e-6)
@@ -90,11 +98,12 @@ def test_each_weight_weighs_its_own_term():
     """In theirs the similarity between repetitions is weighed by the other's δ, and vanishes."""
     row = LOSSES["vaeloss-scalar-g0.0-d0.0-db0.0"]
     terms = taken(*given(row))
-    plain, parts = Regularised(repeats=2).penalties(terms)
-    assert len(parts) == 5
+    (plain, none), (_, parts) = (o.penalties(terms) for o in (Regularised(), every(repeats=2)))
+    assert (len(none), len(parts)) == (0, 5)
     weights = ("gamma", "gamma_between", "gamma_within", "delta", "delta_between")
     for weight, (name, part) in zip(weights, parts.items(), strict=True):
-        penalty, _ = Regularised(repeats=2, **{weight: 3.0}).penalties(terms)
+        penalty, alone = Regularised(repeats=2, **{weight: 3.0}).penalties(terms)
+        torch.testing.assert_close(alone, {name: part})
         torch.testing.assert_close(penalty, plain + 3 * part, msg=name)
         assert part.abs().max() > 1e-3
 
@@ -124,7 +133,7 @@ def test_similarity_counts_those_alike():
 
 def test_without_repetition_between_is_nothing_and_within_is_all():
     row = LOSSES["vaeloss-scalar-g0.0-d0.0-db0.0"]
-    _, parts = Regularised().penalties(taken(*given(row)))
+    _, parts = every().penalties(taken(*given(row)))
     assert parts["total_correlation_between"].abs().max() < 1e-12
     assert parts["similarity_between"].abs().max() < 1e-12
     torch.testing.assert_close(parts["total_correlation_within"], parts["total_correlation"])
@@ -145,7 +154,7 @@ def test_gradients_stay_finite_where_examples_are_left_out():
     [
         ({"repeats": 0}, "repeats must be a whole number of at least 1, got 0"),
         ({"repeats": 1.5}, "repeats must be a whole number of at least 1, got 1.5"),
-        ({"temperature": 0}, "temperature must be a positive number, got 0"),
+        ({"temperature": 0}, "temperature must be a positive finite number, got 0"),
         ({"delta": -1}, "delta must be a finite number >= 0"),
     ],
 )
@@ -162,10 +171,55 @@ def test_what_does_not_fit_is_refused():
     group = Latent(q, StandardGaussian((3,)), q.rsample(), torch.zeros(4, 1))
     terms = VAEOutput(torch.zeros(4, 1), Gaussian()(torch.zeros(4, 1)), (group,), torch.zeros(4))
     with pytest.raises(ValueError, match="MultivariateNormal gives no log-density for every"):
-        Regularised()(terms)
+        Regularised(gamma_within=1.0)(terms)
     terms = VAEOutput(terms.x, terms.likelihood, terms.latents, torch.zeros(3, 4))
     with pytest.raises(ValueError, match="holds 3 draws of z an example"):
         Regularised()(terms)
+
+
+class Meanless(Distribution):
+    """A likelihood that gives a density and nothing else."""
+
+    arg_constraints = {}  # noqa: RUF012
+
+    def log_prob(self, value):
+        return torch.zeros_like(value)
+
+
+def seen(likelihood):
+    return replace(taken(*given(LOSSES["vaeloss-scalar-g0.0-d0.0-db0.0"])), likelihood=likelihood)
+
+
+def test_what_weighs_nothing_is_not_computed_and_asks_for_no_mean():
+    meanless = seen(Meanless((6, 2), validate_args=False))
+    assert Regularised(0.5)(meanless).keys() == {"loss", "penalty"}
+    assert Regularised(gamma=1.0)(meanless).keys() == {"loss", "penalty", "total_correlation"}
+    for weight in ("delta", "delta_between"):
+        with pytest.raises(TypeError, match="likelihood Meanless has no mean"):
+            Regularised(**{weight: 1.0})(meanless)
+    # Weighed and masked, a mean is the base's; names have none that points anywhere.
+    masked = Weighted(Normal(torch.randn(6, 2), 1.0), torch.ones(6, 1))
+    assert Regularised(delta=1.0)(seen(masked))["similarity"] > 0
+    with pytest.raises(ValueError, match=r"x are names .*Tokens.*write delta=0"):
+        Regularised(delta=1.0)(seen(Tokens(torch.zeros(6, 2, 3))))
+
+
+def test_a_regulariser_that_is_to_be_raised_is_logged_from_the_start(fit_with):
+    def logged(*callbacks, **weights):
+        vae = VAEModule(
+            MLPEncoder((4,), 2, ()),
+            MLPDecoder((4,), 2, ()),
+            objective=Regularised(**weights),
+        )
+        trainer = fit_with(max_epochs=2, callbacks=[*callbacks])
+        trainer.fit(vae, DataLoader(torch.rand(8, 4), 4), DataLoader(torch.rand(8, 4), 4))
+        return {key for key in trainer.callback_metrics if "corr" in key or "similar" in key}
+
+    assert logged() == set()
+    raised = Anneal("objective.gamma", Linear(0.0, 1.0, over=9))
+    lowered = Anneal("objective.delta", Linear(1.0, 0.0, over=1))
+    both = {"total_correlation", "similarity"}
+    assert logged(raised, lowered) >= {f"val/{name}" for name in both}
 
 
 def test_a_floor_under_latents_needs_a_rate_for_each():

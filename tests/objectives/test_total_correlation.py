@@ -253,7 +253,7 @@ def test_the_authors_annealing_is_two_schedules(t):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"size": 0}, "size must be the number of examples in the training set, got 0"),
+        ({"size": 0}, "size must be a whole number of at least 1, got 0"),
         ({"size": 2.5}, "got 2.5; write size=len(dataset)"),
         ({"size": True}, "got True"),
         ({"size": 9, "estimator": "exact"}, "estimator must be 'mss' or 'mws', got 'exact'"),

@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_vae import VAEModule
+from lightning_vae.data.batches import Batches, Stored
 from lightning_vae.networks import MLPDecoder, MLPEncoder
-from lightning_vae.objectives import ImportanceWeighted
+from lightning_vae.objectives import ImportanceWeighted, TotalCorrelation
 from tests.test_objectives import EXAMPLES
 
 
@@ -55,3 +56,36 @@ def test_dreg_changes_the_encoder_s_gradients_alone():
     torch.testing.assert_close(decoder, same)
     assert (encoder - doubly).norm() > 0.01 * encoder.norm()
     assert nn.functional.cosine_similarity(encoder, doubly, dim=0) > 0
+
+
+class Endless(IterableDataset):
+    """A data set whose length nobody knows."""
+
+    def __iter__(self):
+        return iter(torch.rand(24, 4))
+
+
+WARNING = r"The objective has size=100 but the training set 24 examples.*write size=24"
+
+
+def fitted(fit_with, loader, size=100):
+    vae = made(TotalCorrelation(size))
+    fit_with(max_epochs=1).fit(vae, loader, DataLoader(torch.rand(16, 4), 8))
+    return vae
+
+
+def test_a_size_that_is_not_the_training_set_s_is_said_once(fit_with):
+    with pytest.warns(UserWarning, match=WARNING) as said:
+        fitted(fit_with, DataLoader(torch.rand(24, 4), 8))
+    assert sum("size=100" in str(one.message) for one in said) == 1
+    with pytest.warns(UserWarning, match=WARNING):
+        fitted(fit_with, Batches(Stored(torch.rand(24, 4)), 8))
+
+
+def test_a_size_is_taken_as_it_is_where_it_fits_or_nothing_is_known(fit_with, recwarn):
+    vae = fitted(fit_with, DataLoader(torch.rand(24, 4), 8), size=24)
+    fitted(fit_with, DataLoader(Endless(), 8))
+    fitted(fit_with, [DataLoader(torch.rand(24, 4), 8)] * 2)
+    # Another set than the one trained on is measured as it comes.
+    fit_with().validate(vae, DataLoader(torch.rand(16, 4), 8), verbose=False)
+    assert not [one for one in recwarn if "size=" in str(one.message)]

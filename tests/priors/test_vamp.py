@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from scipy import special, stats
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_vae import VAEModule, kl
 from lightning_vae.cli import run
+from lightning_vae.data.batches import Batches, Stored
 from lightning_vae.networks import MLPDecoder, MLPEncoder
 from lightning_vae.priors import StandardNormal, VampPrior
 
@@ -221,6 +223,81 @@ def test_the_command_line_makes_it_and_its_checkpoint_loads(tmp_path, monkeypatc
     assert loaded.prior.encoder is loaded.encoder
     z = torch.randn(6, 5)
     assert torch.equal(loaded.prior().log_prob(z), cli.model.prior().log_prob(z))
+
+
+# --- pseudo-inputs from the training set
+
+
+def started(k=5, width=4, rate=0.0):
+    encoder, decoder = MLPEncoder((4,), 2, hidden=(8,)), MLPDecoder((4,), 2, hidden=(8,))
+    return VAEModule(
+        encoder,
+        decoder,
+        [VampPrior((k, width), init="data")],
+        optimizer=lambda parameters: torch.optim.SGD(parameters, rate),
+    )
+
+
+class Seen(Callback):
+    """The first element of every example that is trained on."""
+
+    def __init__(self):
+        self.first = []
+
+    def on_train_batch_start(self, trainer, vae, batch, batch_idx):
+        self.first += batch[:, 0].tolist()
+
+
+def test_pseudo_inputs_start_at_training_examples_once(fit_with, tmp_path):
+    made = started()
+    (prior,) = made.prior.groups
+    assert not torch.equal(prior.pseudo_inputs, X[:5])
+    trainer = fit_with(max_epochs=1)
+    trainer.fit(made, DataLoader(X, 4))
+    assert torch.equal(prior.pseudo_inputs, X[:5])
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    fit_with(max_epochs=1).fit(made, DataLoader(X.flip(0), 4))
+    assert torch.equal(prior.pseudo_inputs, X[:5])
+    # What is loaded stays, whether the fit is resumed or a new one.
+    weights = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
+    assert "prior.groups.0.pseudo_inputs" in weights
+    loaded = started()
+    loaded.load_state_dict(weights)
+    fit_with(max_epochs=1).fit(loaded, DataLoader(X.flip(0), 4))
+    resumed = started()
+    fit_with(max_epochs=2).fit(resumed, DataLoader(X.flip(0), 4), ckpt_path=tmp_path / "a.ckpt")
+    for one in (loaded, resumed):
+        assert torch.equal(one.prior.groups[0].pseudo_inputs, X[:5])
+
+
+def test_looking_at_the_data_changes_no_order(fit_with):
+    orders = []
+    for make in (started, vae):
+        seen = Seen()
+        loader = Batches(Stored(X), 4, shuffle=True, seed=1)
+        fit_with(max_epochs=2, callbacks=[seen]).fit(make(), loader)
+        orders.append(seen.first)
+    assert orders[0] == orders[1]
+    assert len(orders[0]) == 24
+
+
+@pytest.mark.parametrize(
+    ("k", "width", "message"),
+    [
+        (20, 4, r"pseudo_inputs has shape \(20, 4\), but the training set gives \(12, 4\)"),
+        (5, 3, r"pseudo_inputs has shape \(5, 3\), but the training set gives \(5, 4\)"),
+    ],
+)
+def test_examples_that_are_too_few_or_others_are_refused(k, width, message, fit_with):
+    with pytest.raises(ValueError, match=message):
+        fit_with(max_epochs=1).fit(started(k, width), DataLoader(X, 4))
+
+
+def test_an_init_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="init must be 'uniform' or 'data', got 'zero'"):
+        VampPrior((5, 4), init="zero")
+    with pytest.raises(ValueError, match=r"init='data' is for .* write pseudo_inputs=\(12, 4\)"):
+        VampPrior(X, init="data")
 
 
 # --- what is refused

@@ -6,6 +6,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lightning_vae.arguments import wholes
+
 __all__ = ["Conditioner"]
 
 
@@ -34,7 +36,7 @@ class Conditioner(nn.Module):
 
     def __init__(self, kept: int, moved: int, hidden: Sequence[int] = (64,)) -> None:
         super().__init__()
-        self.network = _perceptron(kept, *hidden, 2 * moved)
+        self.network = _perceptron(kept, *wholes("hidden", hidden), 2 * moved)
         self.rescale = nn.Parameter(torch.ones(moved))
 
     def forward(self, kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,8 +46,6 @@ class Conditioner(nn.Module):
 
 def _perceptron(*widths: int) -> nn.Sequential:
     """Linear layers with a ReLU between; the last is zero."""
-    if not all(isinstance(width, int) and width > 0 for width in widths):
-        raise ValueError(f"hidden must be positive whole numbers, got {widths[1:-1]}.")
     *hidden, last = [nn.Linear(before, after) for before, after in pairwise(widths)]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
