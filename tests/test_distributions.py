@@ -81,6 +81,7 @@ ELSEWHERE = {
     "NegativeBinomial": "likelihoods/test_counts.py",
     "Poisson": "likelihoods/test_counts.py",
     "ProfileNormal": "likelihoods/test_scales.py",
+    "Pushforward": "test_posteriors.py",
     "RelaxedCategorical": "distributions/test_relaxed_categorical.py",
     "Tokens": "likelihoods/test_tokens.py",
     "VonMisesFisher": "distributions/test_sphere.py",

@@ -12,6 +12,7 @@ from torch import nn
 from lightning_vae import distributions, priors
 from lightning_vae.networks import MLPEncoder
 from lightning_vae.priors import (
+    AutoregressiveNormal,
     DiagonalNormal,
     GaussianMixture,
     HypersphericalUniform,
@@ -38,6 +39,10 @@ STANDARD = {
     ],
 }
 FIXED = {
+    "AutoregressiveNormal": [
+        (AutoregressiveNormal(4), [(4,)]),
+        (AutoregressiveNormal((3, 2), (0.9, -0.4)), [(3, 2)]),
+    ],
     "HypersphericalUniform": [
         (HypersphericalUniform(2), [(2,)]),
         (HypersphericalUniform(20), [(20,)]),

@@ -298,7 +298,7 @@ def test_mistakes_are_refused_by_name():
         ActiveUnits(of="kl")
     with pytest.raises(ValueError, match="entropy must be"):
         MutualInformation(entropy="closed")
-    with pytest.raises(ValueError, match="examples must be at least 2"):
+    with pytest.raises(ValueError, match="examples must be a whole number of at least 2"):
         ELBODecomposition(examples=1)
     with pytest.raises(ValueError, match="zero must be above 0"):
         VarianceSaturation(zero=1.0)
