@@ -69,8 +69,8 @@ class ELBO(Objective):
 
     D and R are nats, summed over their dimensions and averaged over the batch. Scalars apply to
     the sum over groups, tuples to one group each. R is the batch mean, in training over all
-    ranks, in evaluation over the rank's own batch, and the absolute value is of that mean. With a capacity, ``beta`` is Burgess' γ. Its part
-    ``penalty`` is what β multiplies.
+    ranks, in evaluation over the rank's own batch, and the absolute value is of that mean. With a
+    capacity, ``beta`` is Burgess' γ. Its part ``penalty`` is what β multiplies.
 
     Args:
         beta: β; 1 is the ELBO.

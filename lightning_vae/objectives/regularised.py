@@ -162,10 +162,8 @@ class Regularised(Objective):
         self.beta, self.free_bits = beta, free_bits
         self.gamma, self.gamma_between, self.gamma_within = gamma, gamma_between, gamma_within
         self.delta, self.delta_between = delta, delta_between
-        self.repeats, self.temperature = (
-            whole("repeats", repeats),
-            positive("temperature", temperature),
-        )
+        self.repeats = whole("repeats", repeats)
+        self.temperature = positive("temperature", temperature)
 
     def forward(self, output: VAEOutput) -> dict[str, Tensor]:
         penalty, terms = self.penalties(output)
