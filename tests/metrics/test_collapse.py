@@ -358,6 +358,11 @@ def test_mistakes_are_refused_by_name():
         ELBODecomposition(examples=1)
     with pytest.raises(ValueError, match="zero must be above 0"):
         VarianceSaturation(zero=1.0)
+    with (
+        pytest.warns(UserWarning, match="before the ``update``"),
+        pytest.raises(ValueError, match="no example has been given another's z"),
+    ):
+        ShuffledGap().compute()
     with pytest.raises(ValueError, match="group=2 of 1 groups"):
         RateSpectrum(group=2).update(output_of(healthy(4)))
     full = output_of(POSTERIORS["full covariance"]())
