@@ -1,19 +1,18 @@
 """DisentanglementEvaluation: what the latents mean, on data whose factors are known."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.distributions import Distribution
 from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_vae.callbacks.printing import as_written
+from lightning_vae.callbacks.scores import named, scores, table
 from lightning_vae.data.factored import Factored, random_factors
 from lightning_vae.evaluation import evaluating, seeded
 from lightning_vae.metrics import (
@@ -29,7 +28,7 @@ from lightning_vae.metrics import (
     PosteriorMIG,
 )
 
-__all__ = ["DisentanglementEvaluation", "default_metrics", "named", "scores", "table"]
+__all__ = ["DisentanglementEvaluation", "default_metrics"]
 
 
 def default_metrics() -> list[Metric]:
@@ -50,57 +49,6 @@ def default_metrics() -> list[Metric]:
         GaussianTotalCorrelation(),
         GaussianWassersteinCorrelation(normalised=True),
     ]
-
-
-def named(metrics: Sequence[Metric]) -> dict[str, Metric]:
-    """Metrics by the names under which they are logged: those of their classes, in lower case.
-
-    Raises:
-        ValueError: if two are of one class.
-
-    >>> list(named([FactorVAEScore(), MIG(bins=10)]))
-    ['factor_vae_score', 'mig']
-    """
-    names = [_snake_case(type(metric).__name__) for metric in metrics]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(
-            f"metrics has two of {', '.join(sorted(repeated))}: keep one, or subclass the other "
-            f"under a name of its own."
-        )
-    return dict(zip(names, metrics, strict=True))
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def scores(metrics: Mapping[str, Metric]) -> dict[str, float]:
-    """What metrics make of all they were given; several values of one are ``name_value``.
-
-    >>> metric = MIG()
-    >>> metric.update(torch.eye(2), torch.eye(2).long())
-    >>> scores({"mig": metric})
-    {'mig': 0.0}
-    """
-    found: dict[str, float] = {}
-    for name, metric in metrics.items():
-        value = metric.compute()
-        several = value if isinstance(value, Mapping) else {"": value}
-        found |= {f"{name}_{key}".rstrip("_"): float(each) for key, each in several.items()}
-    return found
-
-
-def table(values: Mapping[str, float]) -> Table:
-    """Scores as a rich table.
-
-    >>> table({"mig": 0.5}).row_count
-    1
-    """
-    rows = Table("disentanglement", "score")
-    rows.columns[1].justify = "right"
-    for name, value in values.items():
-        rows.add_row(name.replace("_", " "), f"{value:.4f}")
-    return rows
 
 
 class DisentanglementEvaluation(Callback):
@@ -191,7 +139,7 @@ class DisentanglementEvaluation(Callback):
             sync_dist=True,
         )
         if self.table and trainer.is_global_zero:
-            Console().print(table(self.scores))
+            Console().print(table("disentanglement", self.scores))
 
     def _scores(self, module: Any, data: Factored) -> dict[str, float]:
         metrics = {name: metric.clone() for name, metric in self._named.items()}
