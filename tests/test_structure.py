@@ -208,6 +208,7 @@ ROWS: dict[type, Callable[[], Any]] = {
     lv.callbacks.DisentanglementEvaluation: lambda: lv.callbacks.DisentanglementEvaluation(
         points=9
     ),
+    callbacks.SampleQuality: lambda: callbacks.SampleQuality([metrics.ReconstructionQuality()]),
     metrics.BetaVAEScore: metrics.BetaVAEScore,
     metrics.DCI: metrics.DCI,
     metrics.Explicitness: metrics.Explicitness,

@@ -22,6 +22,7 @@ from lightning_vae.callbacks.minimum_rate import MinimumRate
 from lightning_vae.callbacks.picture import Picture
 from lightning_vae.callbacks.plateau import Plateau
 from lightning_vae.callbacks.prior_samples import PriorSamples
+from lightning_vae.callbacks.quality import SampleQuality
 from lightning_vae.callbacks.rate_controller import RateController
 from lightning_vae.callbacks.rate_spectrum import RateSpectrumFigure
 from lightning_vae.callbacks.reconstructions import Reconstructions
@@ -63,6 +64,7 @@ __all__ = [
     "Reset",
     "ResetAt",
     "RestartCycle",
+    "SampleQuality",
     "ScheduleOverlay",
     "Seen",
     "SoftFreeBits",

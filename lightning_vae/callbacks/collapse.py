@@ -237,6 +237,7 @@ class CollapseMonitor(Callback):
             self._refuse_idle_ranks(pl_module)
         if self._metrics is None:
             return
+        self._leave_out_the_gap_of_none()
         self.measures = _measured(self._metrics, self._latents)
         self.verdict = verdict(self.measures, *_rising(trainer))
         stage = "test" if trainer.testing else "val"
@@ -322,6 +323,12 @@ class CollapseMonitor(Callback):
                 metric.update(output)
             except (TypeError, ValueError) as reason:
                 self._leave_out(name, reason)
+
+    def _leave_out_the_gap_of_none(self) -> None:
+        gap = None if self._metrics is None else self._metrics.get("gap")
+        if isinstance(gap, ShuffledGap) and not mean_over_ranks(gap.examples.float()):
+            alone = "every batch held one example, which has no other to take z from"
+            self._leave_out("gap", ValueError(f"{alone}; give batches of two or more."))
 
     def _leave_out(self, name: str, reason: Exception) -> None:
         """What these distributions cannot tell, said once."""

@@ -23,30 +23,13 @@ from lightning_vae.arguments import whole
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.distributions.sentences import PADDING
 from lightning_vae.evaluation import seeded
-from lightning_vae.latents import Latent
 from lightning_vae.metrics.mutual_information import mutual_information
 from lightning_vae.module import VAEModule
 from lightning_vae.objectives.ranks import mean_over_ranks
 from lightning_vae.optimizers import free_gradients
 from lightning_vae.terms import terms
 
-__all__ = ["LaggingInference", "batch_information"]
-
-
-def batch_information(latents: Sequence[Latent]) -> Tensor:
-    r"""The mutual information of x and z as one batch shows it, at most log B: a scalar, in nats.
-
-    As the paper's code has it; of a data set it is :func:`~lightning_vae.metrics.mutual_information`.
-
-    Source: He et al. 2019, section 4.1.
-
-    >>> from torch.distributions import Normal
-    >>> q = Normal(torch.tensor([[-9.0], [9.0]]), 1.0)
-    >>> batch_information([Latent(q, q, q.loc, torch.zeros(2, 1))])  # a bit
-    tensor(0.6931)
-    """
-    posteriors, draws = zip(*((latent.posterior, latent.z) for latent in latents), strict=True)
-    return mutual_information(posteriors, draws, entropy="drawn").mutual_information
+__all__ = ["LaggingInference"]
 
 
 def size(x: Tensor) -> Tensor:
@@ -167,7 +150,10 @@ class LaggingInference(Callback):
             context = pl_module._here({**pl_module.context(batch), **own})
             with seeded(batch_idx, pl_module.device):
                 latents = pl_module.infer(x, **context)
-            told, examples = batch_information(latents), float(len(x))
+            posteriors, draws = [each.posterior for each in latents], [each.z for each in latents]
+            # As the paper's code has it: of every batch, at the draws.
+            told = mutual_information(posteriors, draws, entropy="drawn").mutual_information
+            examples = float(len(x))
             self._seen += torch.stack([told * examples, told.new_tensor(examples)])
 
     @override

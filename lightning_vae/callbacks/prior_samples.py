@@ -12,7 +12,21 @@ from lightning_vae.callbacks.decoded import Codes, Decoded, DecodedOptions, spac
 from lightning_vae.module import VAEModule
 from lightning_vae.pictures import Examples
 
-__all__ = ["PriorSamples"]
+__all__ = ["PriorSamples", "refuse_undrawable"]
+
+
+def refuse_undrawable(module: LightningModule) -> None:
+    """Refuse a hierarchy that does not say how its prior is drawn from.
+
+    Raises:
+        TypeError: if it overrides ``infer`` but not ``draw``.
+    """
+    cls: Any = type(module)
+    if cls.infer is not VAEModule.infer and cls.draw is VAEModule.draw:
+        raise TypeError(
+            f"{cls.__name__} overrides infer but not draw, so nothing can be drawn from its "
+            f"prior; write draw(n) in it."
+        )
 
 
 class PriorSamples(Decoded):
@@ -58,13 +72,8 @@ class PriorSamples(Decoded):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
-        cls: Any = type(pl_module)
-        hierarchical = cls.infer is not VAEModule.infer and cls.draw is VAEModule.draw
-        if self.draws == "prior" and hierarchical:
-            raise TypeError(
-                f"{cls.__name__} overrides infer but not draw, so nothing can be drawn from its "
-                f"prior; write draw(n) in it."
-            )
+        if self.draws == "prior":
+            refuse_undrawable(pl_module)
 
     @override
     def values(self, module: VAEModule, examples: Examples) -> Tensor:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lightning_vae.arguments import whole
 from lightning_vae.data.batches import SPLIT, Batches, Indexable, overfits, stream
+from lightning_vae.objectives.ranks import ranks
 
 __all__ = ["Part", "Sizes", "SplitData"]
 
@@ -108,7 +109,8 @@ class SplitData(LightningDataModule, ABC, Generic[T]):
 
     Raises:
         ValueError: If an argument is out of its range; in `setup`, if a part that the stage needs
-            is not given.
+            is not given; before the first batch, if validation or test has fewer examples than
+            there are ranks.
     """
 
     argument: ClassVar = "{}_size"  # what says how to give a part
@@ -160,15 +162,24 @@ class SplitData(LightningDataModule, ABC, Generic[T]):
     @override
     def val_dataloader(self) -> Batches[T] | list[Batches[T]]:
         # An empty list is how Lightning is told that there is nothing to validate on.
-        return [] if self._of("val") is None else self._in_order("val")
+        return [] if self._of("val") is None else self._for_all_ranks("val")
 
     @override
     def test_dataloader(self) -> Batches[T]:
-        return self._in_order("test")
+        return self._for_all_ranks("test")
 
     @override
     def predict_dataloader(self) -> Batches[T]:
-        return self.test_dataloader()
+        return self._in_order("test")
+
+    def _for_all_ranks(self, name: Part) -> Batches[T]:
+        """What is evaluated together: a rank without a batch would keep the others waiting."""
+        if (examples := len(self._given(name))) < ranks():
+            raise ValueError(
+                f"{name} must have an example for every rank, got {examples} for {ranks()} ranks: "
+                f"give at least {ranks()}, or take fewer devices."
+            )
+        return self._in_order(name)
 
     def _in_order(self, name: Part) -> Batches[T]:
         return Batches(

@@ -9,6 +9,7 @@ vote. Latents that are dead (s < 0.05, for a prior of spread 1) do not take part
 would win every vote.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,9 +18,16 @@ from typing_extensions import override
 
 from lightning_vae.arguments import whole
 from lightning_vae.metrics.codes import CodeMetric, varying
+from lightning_vae.metrics.fresh import Encode, fresh_classes, fresh_groups, varying_sizes
 from lightning_vae.metrics.siblings import Siblings, shares
 
-__all__ = ["FactorVAEScore", "factor_vae_score", "majority", "steadiest"]
+__all__ = [
+    "FactorVAEScore",
+    "factor_vae_score",
+    "fresh_factor_vae_score",
+    "majority",
+    "steadiest",
+]
 
 
 def factor_vae_score(
@@ -35,6 +43,8 @@ def factor_vae_score(
 
     Groups are drawn from the codes given, which takes one encoding pass of a few thousand images
     in place of a million; the score is that of fresh images but for the noise of those thousands.
+    Of codes of every combination of the factors, once each, it is exactly that.
+    :func:`fresh_factor_vae_score` draws fresh ones.
 
     Args:
         codes: Posterior means, [N, D].
@@ -56,24 +66,76 @@ def factor_vae_score(
     if not alive.any():
         return codes.new_zeros(())
     scaled = codes[:, alive] / deviation[alive]
-    drawn = Siblings.among(varying(factors))
+    siblings = Siblings.among(varying(factors))
     generator = torch.Generator().manual_seed(seed)
-    learnt = _votes(scaled, drawn, train, group, generator)
-    asked = _votes(scaled, drawn, test, group, generator)
-    return majority(learnt, asked)
+
+    def drawn(n: int) -> tuple[Tensor, Tensor]:
+        factor, rows = siblings.groups(n, group, generator)
+        return factor, scaled[rows]
+
+    shape = (len(siblings.order), scaled.shape[1])
+    return majority(*(_votes(drawn, n, group, shape) for n in (train, test)))
+
+
+def fresh_factor_vae_score(
+    encode: Encode,
+    sizes: Sequence[int],
+    train: int = 10_000,
+    test: int = 5_000,
+    group: int = 64,
+    dead: float = 0.05,
+    seed: int = 0,
+    examples: int = 10_000,
+) -> Tensor:
+    """The FactorVAE score as it is defined, every vote by examples of its own.
+
+    Votes are drawn first, and ``encode`` is called with all of their classes, four million numbers
+    at a time; a :class:`~lightning_vae.metrics.fresh.Codebook` encodes each combination once.
+
+    Args:
+        encode: Classes [n, K] → codes [n, D].
+        sizes: How many classes each factor has. A factor of one is left out.
+        train: Votes that decide which factor a latent stands for.
+        test: Votes that are scored.
+        group: Examples a vote.
+        dead: The standard deviation below which a latent is dead.
+        seed: Seed of the examples.
+        examples: How many tell each latent's standard deviation.
+
+    Raises:
+        ValueError: if no factor varies.
+
+    Source: Kim & Mnih 2018, section 4; numbers as in Locatello et al. 2019, appendix C.
+
+    >>> fresh_factor_vae_score(lambda classes: classes.float(), (4, 5), train=500, test=200)
+    tensor(1.)
+    """
+    varying_sizes(sizes)
+    generator = torch.Generator().manual_seed(seed)
+    deviation = encode(fresh_classes(sizes, (examples,), generator)).std(0)
+    alive = deviation >= dead
+    if not alive.any():
+        return deviation.new_zeros(())
+
+    def drawn(n: int) -> tuple[Tensor, Tensor]:
+        factor, classes = fresh_groups(sizes, n, group, generator)
+        scaled = encode(classes.flatten(0, 1))[:, alive] / deviation[alive]
+        return factor.to(scaled.device), scaled.view(n, group, -1)
+
+    shape = (len(sizes), int(alive.sum()))
+    return majority(*(_votes(drawn, n, group, shape) for n in (train, test)))
 
 
 def _votes(
-    codes: Tensor, siblings: Siblings, n: int, group: int, generator: torch.Generator
+    drawn: Callable[[int], tuple[Tensor, Tensor]], n: int, group: int, shape: tuple[int, int]
 ) -> Tensor:
-    """How often each factor had each latent's vote: [K, D] int64."""
-    shape = (len(siblings.order), codes.shape[1])
-    counts = torch.zeros(shape, dtype=torch.int64, device=codes.device)
-    for portion in shares(n, group, codes.shape[1]):
-        factor, rows = siblings.groups(portion, group, generator)
-        cells = factor * shape[1] + steadiest(codes[rows])
-        counts += cells.bincount(minlength=counts.numel()).view(shape)
-    return counts
+    """How often each factor had each latent's vote, of groups [n, L, D] as drawn: [K, D] int64."""
+    counts = []
+    for portion in shares(n, group, shape[1]):
+        factor, codes = drawn(portion)
+        cells = factor * shape[1] + steadiest(codes)
+        counts.append(cells.bincount(minlength=shape[0] * shape[1]).view(shape))
+    return torch.stack(counts).sum(0)
 
 
 def steadiest(groups: Tensor) -> Tensor:
@@ -137,3 +199,8 @@ class FactorVAEScore(CodeMetric):
     def score(self, codes: Tensor, factors: Tensor) -> Tensor:
         votes = self.train_votes, self.test_votes
         return factor_vae_score(codes, factors, *votes, self.group, self.dead, self.seed)
+
+    def of_fresh(self, encode: Encode, sizes: Sequence[int]) -> Tensor:
+        """The score by :func:`fresh_factor_vae_score`, of no codes that were added."""
+        votes = self.train_votes, self.test_votes
+        return fresh_factor_vae_score(encode, sizes, *votes, self.group, self.dead, self.seed)

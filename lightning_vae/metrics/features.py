@@ -1,6 +1,8 @@
 """Features of images by a network that the user gives: no weights are downloaded."""
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -10,7 +12,7 @@ from torch.distributions import Distribution
 from lightning_vae import posteriors
 from lightning_vae.evaluation import evaluating
 
-__all__ = ["Extractor", "extracted"]
+__all__ = ["Extractor", "TorchScript", "extracted"]
 
 Extractor: TypeAlias = Callable[[Tensor], Any]
 
@@ -43,3 +45,36 @@ def extracted(extractor: Extractor, x: Tensor) -> Tensor:
             f"extractor must return features [{len(x)}, ...], one row an image, got {shape}."
         )
     return features.detach().flatten(1).float()
+
+
+class TorchScript:
+    """A network that ``torch.jit.save`` wrote, as an extractor: read once, where the images are.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: if there is none.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "features.pt"
+    >>> torch.jit.script(nn.Flatten()).save(path)
+    >>> extracted(TorchScript(str(path)), torch.rand(4, 1, 2, 3)).shape
+    torch.Size([4, 6])
+    """
+
+    def __init__(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise ValueError(f"path={path!r} is no file: write a network with torch.jit.save.")
+        self.path = path
+
+    def __call__(self, x: Tensor) -> Any:
+        return _read(self.path, x.device)(x)
+
+
+# Not kept on the object: what torch reads can be neither pickled nor sent to a process.
+@cache
+def _read(path: str, device: torch.device) -> torch.jit.ScriptModule:
+    network: torch.jit.ScriptModule = torch.jit.load(path, map_location=device)
+    network.eval()
+    return network

@@ -97,5 +97,11 @@ class ShuffledGap(OutputMetric):
 
     @override
     def compute(self) -> Tensor:
-        """Nats an example."""
+        """Nats an example.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if not self.examples:
+            raise ValueError("no example has been given another's z; call update first.")
         return self.total / self.examples

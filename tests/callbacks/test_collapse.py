@@ -326,6 +326,20 @@ def test_what_a_posterior_cannot_tell_is_left_out_and_said_once(fit_with):
     assert monitor.measures.shuffled_gap > 1
 
 
+def test_batches_of_one_example_have_no_gap_and_say_so_once(fit_with):
+    monitor = CollapseMonitor()
+    trainer = fit_with(callbacks=[monitor])
+    with pytest.warns(UserWarning, match="leaves ShuffledGap out: every batch held one") as record:
+        logged = [trainer.validate(Known(), loader(6, size=1), verbose=False) for _ in range(2)]
+    assert sum("leaves" in str(w.message) for w in record) == 1
+    assert not any("before the ``update``" in str(w.message) for w in record)
+    assert "val/mutual_information" in logged[1][0]
+    assert "val/shuffled_gap" not in logged[1][0]
+    assert monitor.measures.shuffled_gap is None
+    trainer.validate(Known(), loader(7, size=3), verbose=False)
+    assert monitor.measures.shuffled_gap > 0, "the last batch alone has none"
+
+
 def test_bfloat16_is_measured_in_float32(fit_with):
     torch.manual_seed(0)
     logged = {}

@@ -20,12 +20,15 @@ from lightning_vae.data.sprites import draw
 from lightning_vae.metrics import (
     DCI,
     MIG,
+    BetaVAEScore,
     FactorVAEScore,
     GaussianTotalCorrelation,
     Modularity,
     PosteriorMIG,
     binned_boosted_trees,
 )
+from lightning_vae.metrics.beta_vae_score import fresh_beta_vae_score
+from lightning_vae.metrics.factor_vae_score import fresh_factor_vae_score
 from lightning_vae.networks import MLPDecoder, MLPEncoder
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -117,6 +120,46 @@ def test_every_default_metric_runs(fit_with):
     fit_with(callbacks=[callback]).validate(Perfect(), Factors(), verbose=False)
     assert len(callback.scores) == len(default_metrics())
     assert all(0 <= value <= 1 for value in callback.scores.values())
+
+
+class Watched(Factors):
+    """Remembers what was asked of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.rendered = []
+
+    def render(self, factors):
+        self.rendered.append(factors)
+        return super().render(factors)
+
+
+def test_fresh_votes_are_those_of_the_definition_rendered_in_large_batches(fit_with):
+    vae, data = Remembers(), Watched()
+    votes = {"train": 400, "test": 300, "group": 8, "seed": 5}
+    metrics = [MIG(), FactorVAEScore(**votes), BetaVAEScore(**votes)]
+    callback = DisentanglementEvaluation(metrics, points=100, batch_size=50, fresh_votes=True)
+    fit_with(callbacks=[callback]).validate(vae, data, verbose=False)
+
+    def encode(classes):
+        return vae.embed(Factors().render(classes))
+
+    sizes = data.factor_sizes
+    for name, fresh in (
+        ("factor_vae_score", fresh_factor_vae_score),
+        ("beta_vae_score", fresh_beta_vae_score),
+    ):
+        expected = fresh(encode, sizes, **votes).item()
+        assert callback.scores[name] == pytest.approx(expected, abs=1e-3)
+        assert expected > 0.3
+    voted = data.rendered[3:]  # after the validation set, and two batches for the others
+    assert len(torch.cat(voted).unique(dim=0)) == 120, "each combination once"
+    assert [len(part) for part in voted] == [50, 50, 20]
+    pooled = DisentanglementEvaluation(metrics, points=100)
+    fit_with(callbacks=[pooled]).validate(vae, data, verbose=False)
+    assert pooled.scores["mig"] == callback.scores["mig"]
+    assert pooled.scores["factor_vae_score"] != callback.scores["factor_vae_score"]
+    assert {*pooled.scores} == {*callback.scores}
 
 
 def fitted(fit_with, callbacks):
@@ -252,7 +295,11 @@ def test_one_command_evaluates_a_checkpoint(tmp_path, monkeypatch, capsys):
     checkpoint = fitted.trainer.checkpoint_callback.best_model_path
     fragment = yaml.safe_load((CONFIGS / "monitor/disentanglement.yaml").read_text())
     callback, _ = fragment["trainer"]["callbacks+"]
+    assert callback["init_args"]["fresh_votes"]
     callback["init_args"]["points"] = 200
+    for metric in callback["init_args"]["metrics"]:
+        if metric["class_path"].endswith("VAEScore"):  # of most of the 737,280 images by default
+            metric["init_args"] = {"train": 10, "test": 10, "group": 8}
     (tmp_path / "fragment.yaml").write_text(json.dumps(fragment))
     capsys.readouterr()
     cli = run(["test", *small, "-c", "fragment.yaml", f"--ckpt_path={checkpoint}"])

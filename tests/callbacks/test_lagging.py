@@ -13,11 +13,10 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_vae import DiagonalGaussian, Latent, VAEModule
+from lightning_vae import VAEModule
 from lightning_vae.callbacks import LaggingInference
-from lightning_vae.callbacks.lagging import batch_information, own_loader, size
+from lightning_vae.callbacks.lagging import own_loader, size
 from lightning_vae.data import Arrays, ToyText
-from lightning_vae.distributions import StandardGaussian
 from lightning_vae.networks import LSTMDecoder, LSTMEncoder, MLPDecoder, MLPEncoder
 
 
@@ -122,27 +121,6 @@ def test_the_phase_ends_when_the_information_stops_rising():
         lagging._judge(information)
         assert lagging.aggressive is still
     assert lagging.best == 0.4
-
-
-def test_information_is_none_of_a_collapsed_encoder_and_a_bit_of_two_apart():
-    def latent(loc):
-        q = DiagonalGaussian(loc, torch.zeros_like(loc))
-        return Latent(q, StandardGaussian(loc.shape[1:]), q.rsample(), torch.zeros_like(loc))
-
-    nothing = batch_information([latent(torch.zeros(64, 3))])
-    torch.testing.assert_close(nothing, torch.tensor(0.0), atol=1e-5, rtol=0)
-    apart = torch.tensor([[-9.0, 0.0], [9.0, 0.0]])
-    torch.testing.assert_close(batch_information([latent(apart)]), torch.tensor(math.log(2)))
-    both = batch_information([latent(apart.repeat(2, 1)), latent(apart.repeat_interleave(2, 0))])
-    torch.testing.assert_close(both, torch.tensor(math.log(4)))
-
-
-def test_the_information_is_the_linear_models_own():
-    """z = x + e: I(x; z) = ½ log(1 + 1/s²), for x standard normal."""
-    x = torch.randn(4000, 1)
-    q = DiagonalGaussian(x, torch.full_like(x, math.log(0.25)))
-    told = batch_information([Latent(q, StandardGaussian((1,)), q.rsample(), x)])
-    assert told.item() == pytest.approx(0.5 * math.log(1 + 4), abs=0.06)  # 4 standard errors
 
 
 def test_a_loss_is_compared_a_word_or_an_example():

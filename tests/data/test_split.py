@@ -1,9 +1,17 @@
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from lightning_vae.data import SplitData, batches
 from lightning_vae.data.split import Sizes
+
+ROOT = Path(__file__).parents[2]
 
 
 class Numbers(SplitData):
@@ -119,6 +127,51 @@ def test_ranks_share_each_part(monkeypatch, workers):
     assert len(train) == len(other_train) == 7  # 13, and one again
     assert {*train, *other_train} == set(rows("train", 20, 1).tolist())
     assert sorted(val + other_val) == sorted(rows("val", 20, 1).tolist())
+
+
+def test_a_part_with_fewer_examples_than_ranks_is_refused(monkeypatch):
+    monkeypatch.setattr("lightning_vae.data.split.ranks", lambda: 3)
+    data = Numbers(Sizes(val=2, test=2))
+    for name, loader in (("val", data.val_dataloader), ("test", data.test_dataloader)):
+        with pytest.raises(
+            ValueError, match=rf"^{name} must have an example .* 2 for 3 .* least 3"
+        ):
+            loader()
+    assert len(seen(data.predict_dataloader())) == 2, "predictions wait for no other rank"
+    assert Numbers(Sizes()).val_dataloader() == []
+    assert len(Numbers(Sizes(val=3)).val_dataloader()) == 1
+
+
+@pytest.mark.slow
+def test_two_ranks_and_one_example_to_validate_on_end_at_once():
+    code = """
+import torch
+from lightning.pytorch import Trainer
+from lightning_vae import VAEModule
+from lightning_vae.data import Arrays
+from lightning_vae.networks import MLPDecoder, MLPEncoder
+
+data = Arrays(torch.rand(8, 4), val=torch.rand(1, 4), batch_size=4)
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, logger=False,
+    enable_progress_bar=False, enable_checkpointing=False,
+)
+if __name__ == "__main__":
+    trainer.fit(VAEModule(MLPEncoder((4,), 2), MLPDecoder((4,), 2)), data)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "script.py"
+        script.write_text(code)
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            timeout=60,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert "val must have an example for every rank, got 1 for 2 ranks" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["batch_size", "seed", "workers"])

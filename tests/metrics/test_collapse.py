@@ -9,6 +9,7 @@ from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
 from lightning_vae import DiagonalGaussian, Latent, StandardNormal, VAEModule, VAEOutput
 from lightning_vae.distributions import StandardGaussian
 from lightning_vae.divergences import kl
+from lightning_vae.likelihoods import distortion
 from lightning_vae.metrics import (
     ActiveUnits,
     ELBODecomposition,
@@ -21,9 +22,9 @@ from lightning_vae.metrics import (
     aggregate_posterior,
     log_aggregate,
     log_marginals,
-    mutual_information,
 )
 from lightning_vae.metrics.marginal_likelihood import NUMBERS, passes
+from lightning_vae.metrics.mutual_information import mutual_information
 from lightning_vae.networks import LSTMDecoder, LSTMEncoder
 from lightning_vae.objectives import decompose
 from lightning_vae.objectives.densities import pairwise
@@ -128,6 +129,37 @@ def test_counts_stay_whole_and_sums_stay_exact_in_bfloat16():
             assert all(s.dtype in (torch.float32, torch.int64) for s in states), name
 
 
+def decoded_draws(x, loc, noise) -> VAEOutput:
+    """Of several draws, at the precision of what is given; a decoder that hands z on."""
+    q = DiagonalGaussian(loc, torch.full_like(loc, -2.0))
+    z = loc + noise * q.scale
+    prior = StandardGaussian(loc.shape[1:], like=loc)
+    likelihood = Normal(z.flatten(0, 1), 1.0)
+    distortions = distortion(x.repeat(len(z), 1), likelihood).view(z.shape[:2])
+    return VAEOutput(x, likelihood, (Latent(q, prior, z, kl(q, prior, z, 2)),), distortions)
+
+
+def test_likelihoods_and_gaps_in_bfloat16_are_summed_exactly():
+    found = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        gap, likelihood = ShuffledGap(), MarginalLikelihood(samples=3)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(400):
+            loc, *noise = torch.randn(4, 2, 4, generator=generator).bfloat16().to(dtype)
+            output = decoded_draws(loc, loc, torch.stack(noise))
+            gap.update(output, lambda z: Normal(z, 1.0))
+            likelihood.update(output)
+            for metric in (gap, likelihood):
+                metric.to(dtype)  # as a module in mid-stream
+        assert gap.total.dtype == likelihood.bounds[0].dtype == torch.float32
+        assert gap.examples == 800
+        found[dtype] = [gap.compute(), *likelihood.compute().values()]
+    low, exact = (torch.stack(values) for values in found.values())
+    assert exact[0] > 4
+    # What 800 passes in three digits leave: a sum in bfloat16 would stop at 256.
+    torch.testing.assert_close(low, exact, atol=2e-3, rtol=2e-3)
+
+
 def test_parts_of_a_stream_merge_to_the_whole():
     q = DiagonalGaussian(torch.randn(300, 4) * torch.tensor([0.0, 0.09, 0.11, 1.0]), torch.zeros(4))
     rows = [q.loc[a:b] for a, b in ((0, 10), (10, 11), (11, 300))]
@@ -228,6 +260,30 @@ def test_the_estimate_is_bounded_by_log_n():
     assert found.ceiling == pytest.approx(math.log(50))
 
 
+def drawn_information(*posteriors):
+    draws = [q.rsample() for q in posteriors]
+    return mutual_information(posteriors, draws, entropy="drawn").mutual_information.item()
+
+
+def test_information_at_the_draw_is_none_of_a_collapsed_batch_and_a_bit_of_two_apart():
+    assert drawn_information(collapsed(64, 3)) == pytest.approx(0, abs=1e-5)
+    apart = torch.tensor([[-9.0, 0.0], [9.0, 0.0]])
+    halves = DiagonalGaussian(apart, torch.zeros(2, 2))
+    assert drawn_information(halves) == pytest.approx(math.log(2))
+    quarters = [
+        DiagonalGaussian(loc, torch.zeros(4, 2))
+        for loc in (apart.repeat(2, 1), apart.repeat_interleave(2, 0))
+    ]
+    assert drawn_information(*quarters) == pytest.approx(math.log(4))
+
+
+def test_the_information_of_a_batch_is_the_linear_models_own():
+    """z = x + e: I(x; z) = ½ log(1 + 1/s²), for x standard normal."""
+    x = torch.randn(4000, 1)
+    q = DiagonalGaussian(x, torch.full_like(x, math.log(0.25)))
+    assert drawn_information(q) == pytest.approx(0.5 * math.log(1 + 4), abs=0.06)  # 4 errors
+
+
 def test_the_decoder_that_ignores_z_has_no_gap():
     vae = VAEModule(prior=StandardNormal(4))
     vae.encode = lambda x: healthy(len(x))
@@ -302,6 +358,11 @@ def test_mistakes_are_refused_by_name():
         ELBODecomposition(examples=1)
     with pytest.raises(ValueError, match="zero must be above 0"):
         VarianceSaturation(zero=1.0)
+    with (
+        pytest.warns(UserWarning, match="before the ``update``"),
+        pytest.raises(ValueError, match="no example has been given another's z"),
+    ):
+        ShuffledGap().compute()
     with pytest.raises(ValueError, match="group=2 of 1 groups"):
         RateSpectrum(group=2).update(output_of(healthy(4)))
     full = output_of(POSTERIORS["full covariance"]())

@@ -23,9 +23,11 @@ from lightning_vae.metrics import (
     modularity,
     sap,
 )
+from lightning_vae.metrics.beta_vae_score import fresh_beta_vae_score
 from lightning_vae.metrics.codes import split, varying
 from lightning_vae.metrics.dci import completeness, disentanglement
-from lightning_vae.metrics.factor_vae_score import majority, steadiest
+from lightning_vae.metrics.factor_vae_score import fresh_factor_vae_score, majority, steadiest
+from lightning_vae.metrics.fresh import Codebook, fresh_classes, fresh_groups, fresh_pairs
 from lightning_vae.metrics.siblings import Siblings
 from tests.metrics.codes import (
     binary,
@@ -202,6 +204,111 @@ def test_votes_from_one_pool_score_as_fresh_examples_do():
         metric.update(codes, torch.from_numpy(factors))
         # 1500 votes have a standard error of 0.013 at most.
         assert metric.compute().item() == pytest.approx(oracle(*fresh), abs=0.04)
+
+
+# What the published votes say: each of fresh examples, all encoded at once
+
+
+def entangled(factors):
+    """Codes of classes, numpy or tensors: somewhat entangled, one of them dead."""
+    return middling_encoder()(np.asarray(factors))
+
+
+def encoded(classes):
+    return torch.from_numpy(entangled(classes)).float()
+
+
+FRESH = (3, 6, 10, 8)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_factor_vae_score_is_the_published_one_of_the_same_votes(seed):
+    found = fresh_factor_vae_score(encoded, FRESH, train=800, test=1500, group=5, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    examples = fresh_classes(FRESH, (10_000,), generator).numpy()
+    votes = [[part.numpy() for part in fresh_groups(FRESH, n, 5, generator)] for n in (800, 1500)]
+    expected = reference.factor_vae_score_of(entangled, examples, *votes)
+    assert 0.4 < expected < 0.98
+    assert found.item() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_beta_vae_score_is_the_published_one_of_the_same_votes(seed):
+    found = fresh_beta_vae_score(encoded, FRESH, train=800, test=1500, group=8, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    votes = [[part.numpy() for part in fresh_pairs(FRESH, n, 8, generator)] for n in (800, 1500)]
+    expected = reference.beta_vae_score_of(entangled, *votes, seed)
+    assert 0.4 < expected < 0.98
+    assert found.item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_pool_of_every_combination_votes_as_fresh_examples_do():
+    """A group is then drawn just as fresh ones are: only which votes came up differs."""
+    factors = grid(FRESH, repeats=1)
+    pooled = factor_vae_score(encoded(factors), factors, train=10_000, test=20_000, group=5)
+    fresh = fresh_factor_vae_score(encoded, FRESH, train=10_000, test=20_000, group=5)
+    assert 0.4 < fresh < 0.98
+    assert pooled.item() == pytest.approx(fresh.item(), abs=0.015)  # 3 standard errors
+    metric = FactorVAEScore(train=800, test=400, seed=3)
+    expected = fresh_factor_vae_score(encoded, FRESH, train=800, test=400, seed=3)
+    assert metric.of_fresh(encoded, FRESH) == expected
+    metric = BetaVAEScore(train=800, test=400, group=8, seed=3)
+    expected = fresh_beta_vae_score(encoded, FRESH, train=800, test=400, group=8, seed=3)
+    assert metric.of_fresh(encoded, FRESH) == expected
+
+
+def test_fresh_groups_agree_in_one_factor_and_are_random_in_all_others():
+    generator = torch.Generator().manual_seed(0)
+    factor, classes = fresh_groups((3, 1, 4), 6000, 5, generator)
+    assert factor.bincount().tolist() == pytest.approx([3000, 0, 3000], abs=160)
+    for k, size in ((0, 3), (2, 4)):
+        same = classes[factor == k][..., k]
+        assert (same == same[:, :1]).all()
+        torch.testing.assert_close(
+            same[:, 0].bincount() / len(same), torch.full((size,), 1 / size), atol=0.03, rtol=0
+        )
+        other = classes[factor != k][..., k]
+        alike = (other[:, 1:] == other[:, :1]).double().mean().item()
+        assert alike == pytest.approx(1 / size, abs=0.02)
+    factor, first, second = fresh_pairs((3, 1, 4), 6000, 5, generator)
+    for k, size in ((0, 3), (2, 4)):
+        alike = (first == second)[factor == k][..., k]
+        assert alike.all()
+        alike = (first == second)[factor != k][..., k].double().mean().item()
+        assert alike == pytest.approx(1 / size, abs=0.02)
+        own = first[factor == k][..., k]
+        assert (own != own[:, :1]).any(), "each pair has a class of its own"
+
+
+def test_dead_latents_and_constant_factors_take_no_part_in_fresh_votes():
+    for sizes, score in (((4, 1, 5), 1.0), ((4, 1, 1), 1.0)):
+        assert fresh_factor_vae_score(perfect_of(sizes), sizes, 200, 100) == score
+        assert fresh_beta_vae_score(perfect_of(sizes), sizes, 200, 100) == score
+    assert fresh_factor_vae_score(lambda c: 0.01 * c.float(), (4, 5), 200, 100) == 0
+    with pytest.raises(ValueError, match="factors are all constant"):
+        fresh_factor_vae_score(encoded, (1, 1), 200, 100)
+
+
+def perfect_of(sizes):
+    return lambda classes: classes / torch.tensor(sizes)
+
+
+def test_a_codebook_encodes_every_combination_once_and_in_one_call():
+    asked = []
+
+    def encode(classes):
+        asked.append(classes)
+        return encoded(classes)
+
+    codes = Codebook(encode, FRESH)
+    first, second = (
+        fresh_classes(FRESH, (5000,), torch.Generator().manual_seed(s)) for s in (0, 1)
+    )
+    assert codes(first).equal(encoded(first))
+    assert codes(second).equal(encoded(second))
+    assert codes(first).equal(encoded(first))
+    assert len(asked) == 2
+    assert len(torch.cat(asked)) == len(torch.cat(asked).unique(dim=0))
 
 
 # Parts

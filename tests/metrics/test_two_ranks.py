@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.metrics.two_ranks import FIRST, measured
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,6 +31,13 @@ def test_two_processes_find_what_one_does(tmp_path):
     (alone,) = run(tmp_path, 1)
     first, second = run(tmp_path, 2)
     assert first == second
-    for name in ("MIG", "IRS", "Modularity", "frechet", "val/mig"):
+    half = measured(slice(0, FIRST))
+    for name, values in alone["metrics"].items():
+        assert first["metrics"][name] == pytest.approx(values, rel=1e-4, abs=1e-6), name
+        assert half[name] != pytest.approx(values, rel=1e-4, abs=1e-6), f"{name}: shares differ"
+    for name in ("val/mig", "val/mean_squared_error"):
         assert first[name] == pytest.approx(alone[name], rel=1e-5), name
     assert first["scores"] == alone["scores"]
+    for found in (alone["quality"], first["quality"]):
+        assert found["images"] == 32
+        assert found["scores"]["drawn_images"] == found["scores"]["drawn_distinct"] == 32

@@ -113,6 +113,33 @@ def factor_vae_score(encode, sizes, train, test, group, random, dead=0.05):
     return sum(counts[1][counts[0][:, j].argmax(), j] for j in range(len(alive))) / test
 
 
+def factor_vae_score_of(encode, examples, train, test, dead=0.05):
+    """The score of votes that are given, one at a time: each a factor and its group's classes."""
+    spread = np.var(encode(examples), axis=0, ddof=1)
+    alive = [j for j in range(len(spread)) if spread[j] ** 0.5 >= dead]
+    table = {j: [0] * examples.shape[1] for j in alive}
+    for factor, classes in zip(*train, strict=True):
+        table[_vote(encode(classes), spread, alive)][factor] += 1
+    named = {j: int(np.argmax(row)) for j, row in table.items()}
+    right = [named[_vote(encode(c), spread, alive)] == k for k, c in zip(*test, strict=True)]
+    return np.mean(right)
+
+
+def _vote(codes, spread, alive):
+    return min(alive, key=lambda j: np.var(codes[:, j], ddof=1) / spread[j])
+
+
+def beta_vae_score_of(encode, train, test, seed):
+    """The score of votes that are given: each a factor, and the classes of two sets of examples."""
+    seen, factors = [], []
+    for factor, first, second in [*zip(*train, strict=True), *zip(*test, strict=True)]:
+        seen.append(np.mean(np.abs(encode(first) - encode(second)), axis=0))
+        factors.append(factor)
+    model = LogisticRegression(random_state=seed)
+    model.fit(seen[: len(train[0])], factors[: len(train[0])])
+    return model.score(seen[len(train[0]) :], factors[len(train[0]) :])
+
+
 def beta_vae_score(encode, sizes, train, test, group, random):
     """The score by fresh examples, encode: classes [n, K] → codes [n, D]."""
     seen, factors = [], []
