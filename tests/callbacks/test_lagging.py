@@ -150,6 +150,9 @@ def test_a_loss_is_compared_a_word_or_an_example():
     assert size(torch.tensor([[4, 5, 2], [2, 0, 0]])) == 4
 
 
+EPOCH = 4  # optimizer steps
+
+
 class ByStep(Callback):
     """Noise as a function of the step, which Lightning does not restore."""
 
@@ -157,22 +160,27 @@ class ByStep(Callback):
         torch.manual_seed(trainer.global_step)
 
 
-@pytest.mark.parametrize("patience", [1, 99])
-def test_resumed_at_any_step_it_goes_on_as_uninterrupted(fit_with, tmp_path, patience):
+@pytest.mark.parametrize(("patience", "window"), [(1, 1), (99, 1), (99, 2)])
+def test_resumed_at_any_step_it_goes_on_as_uninterrupted(fit_with, tmp_path, patience, window):
     def run(ckpt_path=None):
         folder = tmp_path / "saved"
         steps = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
         ends = ModelCheckpoint(folder, "end-{step}", save_top_k=-1, save_on_train_epoch_end=True)
         lagging = LaggingInference(most=5, window=2, patience=patience)
         vae = small()
-        trainer = fit_with(max_epochs=3, callbacks=[ByStep(), lagging, steps, ends])
-        trainer.fit(vae, data(), ckpt_path=ckpt_path)
+        trainer = fit_with(
+            max_epochs=3,
+            accumulate_grad_batches=window,
+            callbacks=[ByStep(), lagging, steps, ends],
+        )
+        trainer.fit(vae, data(8 * EPOCH * window), ckpt_path=ckpt_path)
         return lagging, [p.detach() for p in vae.parameters()]
 
     whole, weights = run()
     assert whole.aggressive is (patience == 99)
     # Lightning itself skips the validation that follows a checkpoint of an epoch's last step.
-    names = [f"step={step}" for step in range(1, 12) if step % 4] + ["end-step=4", "end-step=8"]
+    names = [f"step={step}" for step in range(1, 3 * EPOCH) if step % EPOCH]
+    names += [f"end-step={EPOCH}", f"end-step={2 * EPOCH}"]
     for name in names:
         path = tmp_path / "saved" / f"{name}.ckpt"
         torch.load(path, weights_only=True)
