@@ -40,7 +40,7 @@ class Controller(Owner):
         minimum: The least value of the number.
         maximum: The greatest.
         target: A dotted path from the LightningModule.
-        observe: A key of the dict that ``training_step`` returns, or of what it logs.
+        observe: A key of the dict that ``training_step`` returns, or of what it logs every step.
         warmup: A schedule of the number that comes first; control begins at its last value, when
             it is over. By default it begins at once, at the number the module has.
         unit: What the times of set_point and warmup count.
@@ -66,7 +66,10 @@ class Controller(Owner):
         enabled: bool,
     ) -> None:
         if not 0 <= minimum < maximum < math.inf:
-            raise ValueError(f"needs 0 <= minimum < maximum, got {minimum} and {maximum}.")
+            raise ValueError(
+                f"needs 0 <= minimum < maximum, got {minimum} and {maximum}; what is not to move "
+                f"needs no controller."
+            )
         if not isinstance(observe, str):
             raise ValueError(f"observe must be a key, such as 'rate', got {observe!r}.")
         self.set_point, self.warmup, self.observe = as_schedule(set_point), warmup, observe

@@ -89,7 +89,7 @@ class RateController(Controller):
         warmup: A schedule of β that comes first; control takes over at its last value.
         unit: What the times of set_point and warmup count: ``"epoch"``, ``"step"`` or ``"run"``.
         target: What to move; anything that lowers what is observed when it rises.
-        observe: A key of what ``training_step`` returns or logs.
+        observe: A key of what ``training_step`` returns, or logs at every step.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 

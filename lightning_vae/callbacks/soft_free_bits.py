@@ -51,7 +51,7 @@ class SoftFreeBits(Controller):
         warmup: A schedule of β that comes first.
         unit: What the times of floor and warmup count.
         target: What to move.
-        observe: A key of what ``training_step`` returns or logs.
+        observe: A key of what ``training_step`` returns, or logs at every step.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 
