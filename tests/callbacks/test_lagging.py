@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_vae import DiagonalGaussian, Latent, VAEModule
+from lightning_vae import BetaAnnealing, DiagonalGaussian, Latent, Linear, VAEModule
 from lightning_vae.callbacks import LaggingInference
 from lightning_vae.callbacks.lagging import batch_information, own_loader, size
 from lightning_vae.data import Arrays, ToyText
@@ -196,6 +196,24 @@ def test_with_accumulation_it_catches_up_once_an_optimizer_step(fit_with):
     trainer.fit(small(), data())
     assert trainer.global_step == 2
     assert 4 <= lagging.count <= 8
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_encoder_is_stepped_at_the_coefficient_of_the_step_wherever_it_is_listed(
+    fit_with, first
+):
+    seen = []
+
+    class Noting(Steps):
+        def _step(self, trainer, vae, batch):
+            seen.append((trainer.global_step, vae.objective.beta))
+            return super()._step(trainer, vae, batch)
+
+    schedule = Linear(0, 1, over=6)
+    callbacks = [Noting(most=2, window=2, patience=99), BetaAnnealing(schedule, unit="step")]
+    trainer = fit_with(max_epochs=2, callbacks=callbacks if first else callbacks[::-1])
+    trainer.fit(small(), data())
+    assert seen == [(step, schedule(step)) for step in range(8) for _ in range(2)]
 
 
 def test_its_batches_are_its_own():
