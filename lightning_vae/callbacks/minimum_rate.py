@@ -98,7 +98,7 @@ class MinimumRate(Controller):
 
     @override
     def number(self, state: Ascent) -> float:
-        return max(1 - state.u, self.minimum)
+        return min(max(1 - state.u, self.minimum), self.maximum)
 
     @override
     def stuck(self, value: float, observed: float, set_point: float) -> bool:

@@ -99,7 +99,7 @@ class SoftFreeBits(Controller):
 
     @override
     def number(self, state: Softened) -> float:
-        return state.gamma
+        return min(max(state.gamma, self.minimum), self.maximum)
 
     @override
     def stuck(self, value: float, observed: float, set_point: float) -> bool:

@@ -124,6 +124,23 @@ def test_soft_free_bits_change_beta_by_a_factor_beyond_the_slack():
     assert numbers(ours, [9.0] * 5)[-1] == 1.0
 
 
+@pytest.mark.parametrize(
+    "controller",
+    [
+        RateController(3.0, minimum=0.5, maximum=0.8),
+        RateController(3.0, minimum=0.5, maximum=0.8, kp=0.01, ki=0.01, log_space=False),
+        GECO(3.0, minimum=0.5, maximum=0.8),
+        REWO(3.0, minimum=0.5, maximum=0.8),
+        SoftFreeBits(3.0, minimum=0.5, maximum=0.8),
+        MinimumRate(3.0, minimum=0.5),
+    ],
+)
+def test_what_was_saved_under_other_bounds_is_brought_within_these(controller):
+    for value in (0.1, 3.0):
+        assert controller.minimum <= controller.number(controller.begun(value))
+        assert controller.number(controller.begun(value)) <= controller.maximum
+
+
 # ---- fixed points, the model following at once -------------------------------------------------------
 
 
