@@ -98,6 +98,7 @@ class GECO(Controller):
 
     State = Multiplier
     asks_for_rate = False
+    argument = "tolerance"
 
     def __init__(
         self,

@@ -67,6 +67,7 @@ class MinimumRate(Controller):
     """
 
     State = Ascent
+    argument = "rate"
 
     def __init__(
         self,

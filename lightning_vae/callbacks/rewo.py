@@ -89,6 +89,7 @@ class REWO(Controller):
 
     State = Reweighted
     asks_for_rate = False
+    argument = "tolerance"
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class SoftFreeBits(Controller):
     """
 
     State = Softened
+    argument = "floor"
 
     def __init__(
         self,

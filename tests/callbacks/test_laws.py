@@ -237,9 +237,9 @@ def test_nor_does_one_that_is_infeasible_from_below():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RateController(-1.0), "set point must be finite and above 0, got -1"),
+        (lambda: RateController(-1.0), "set_point must be finite and above 0, got -1"),
         (lambda: RateController(schedules.Linear(5, 0, over=9)), "above 0, got 0 of Linear"),
-        (lambda: RateController("20"), "Schedule or a finite number"),
+        (lambda: RateController("20"), "set_point must be a Schedule or a finite number.*got '20'"),
         (
             lambda: RateController(20.0, kp=0.1),
             "give both gains or neither, got kp=0.1 and ki=None",
@@ -257,15 +257,16 @@ def test_nor_does_one_that_is_infeasible_from_below():
         (lambda: GECO(90.0, limit=math.nan), "limit must be positive"),
         (lambda: GECO(90.0, alpha=1.0), "alpha must be at least 0 and below 1"),
         (lambda: GECO(90.0, minimum=0.0), "log β needs minimum > 0"),
-        (lambda: GECO(math.inf), "finite number"),
+        (lambda: GECO(math.inf), "tolerance must be a Schedule or a finite number"),
+        (lambda: REWO(None), "tolerance must be a Schedule or a finite number"),
         (lambda: REWO(90.0, tau=0.0), "tau must be positive"),
-        (lambda: MinimumRate(0.0), "above 0, got 0"),
+        (lambda: MinimumRate(0.0), "rate must be finite and above 0, got 0"),
         (lambda: MinimumRate(5.0, lr=0.0), "lr must be positive"),
         (lambda: MinimumRate(5.0, alpha=1.0), "alpha must be"),
         (lambda: MinimumRate(5.0, minimum=1.0), "0 <= minimum < maximum"),
         (lambda: SoftFreeBits(5.0, step=0.0), "step above"),
         (lambda: SoftFreeBits(5.0, minimum=0.0), "minimum must be above 0"),
-        (lambda: SoftFreeBits(0.0), "above 0, got 0"),
+        (lambda: SoftFreeBits(0.0), "floor must be finite and above 0, got 0"),
     ],
 )
 def test_refused_at_construction(make, message):

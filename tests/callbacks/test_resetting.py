@@ -1,5 +1,6 @@
 """Resets: what begins anew at a cycle's or a phase's start, once, and exactly on a resume."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -203,7 +204,13 @@ def test_mistakes_are_named(fit_with):
         run(fit_with, cycles(Reset(modules=("nothing",))))
     with pytest.raises(ValueError, match="there are none; write VAEModule"):
         run(fit_with, cycles(Reset(learning_rate=True)), scheduler=False)
-    with pytest.raises(ValueError, match="at must be times above 0, got 0"):
-        ResetAt(0, Reset())
+    for at in (0, float("nan"), "5", ("a",), True, None):
+        with pytest.raises(ValueError, match=f"at must be times above 0, got {re.escape(str(at))}"):
+            ResetAt(at, Reset())
+    for make in (lambda: ResetAt(5, None), lambda: cycles(True), lambda: cycles({"optimizer": 1})):
+        with pytest.raises(
+            ValueError, match=r"reset must be a Reset, .*write Reset\(optimizer=True"
+        ):
+            make()
     with pytest.raises(ValueError, match="unit must be 'epoch' or 'step'"):
         ResetAt(1, Reset(), unit="run")
