@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -107,6 +109,42 @@ def test_the_encoder_is_stepped_until_its_loss_stalls():
     counting = iter(range(100))
     assert lagging._catch_up(None, None) == 100, "at most"
     assert next(counting) == 10
+
+
+def authors_steps(losses, words, window):
+    """How many steps the paper's code takes: a batch's summed loss, and its words, for each."""
+    before, total, count, step = 1e4, 0.0, 0, 1
+    while step < 100:
+        total, count = total + losses[step - 1], count + words[step - 1]
+        if step % window == 0:
+            if before - total / count < 0:
+                return step
+            before, total, count = total / count, 0.0, 0
+        step += 1
+    return 99
+
+
+@pytest.mark.parametrize("window", [10, 15])
+def test_the_encoder_is_stepped_as_often_as_by_the_papers_code(window):
+    lagging = LaggingInference(most=99, window=window)
+    trainer = SimpleNamespace(
+        strategy=SimpleNamespace(batch_to_device=lambda batch, dataloader_idx: batch)
+    )
+    vae = SimpleNamespace(device=torch.device("cpu"), inputs=lambda batch: batch)
+    found, truth = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        lengths, sizes = rng.integers(2, 9, 99), rng.integers(1, 5, 99)
+        batches = [torch.full((b, n), 7) for b, n in zip(sizes, lengths, strict=True)]
+        a_word = 5 - 0.002 * seed * np.arange(99) + rng.normal(0, 0.3, 99)
+        losses = iter(torch.from_numpy(a_word * lengths))  # a sentence
+        lagging._batches = iter(batches)
+        lagging._step = lambda trainer, vae, batch, losses=losses: next(losses)
+        found.append(lagging._catch_up(trainer, vae))
+        truth.append(authors_steps(a_word * lengths * sizes, lengths * sizes, window))
+    assert found == truth
+    assert 99 in truth
+    assert len(set(truth)) > 4
 
 
 def test_the_phase_ends_when_the_information_stops_rising():
