@@ -30,7 +30,8 @@ from lightning_vae.optimizers import (
     as_optimizer,
     callable_or_none,
     free_gradients,
-    step_each_epoch,
+    step_plateaus,
+    step_schedulers,
     with_scheduler,
 )
 from lightning_vae.priors import Prior, as_prior, standard_normal, standard_shapes
@@ -404,11 +405,13 @@ class VAEModule(LightningModule):
             optimizer.zero_grad()
             self.manual_backward(minimised)
             optimizer.step()
+        if self.trainer.is_last_batch:
+            step_schedulers(self.trainer)
 
     @override
     def on_train_epoch_end(self) -> None:
         if self.objective.optimizer is not None:
-            step_each_epoch(self.trainer)
+            step_plateaus(self.trainer)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ __all__ = [
     "as_optimizer",
     "callable_or_none",
     "free_gradients",
-    "step_each_epoch",
+    "step_plateaus",
+    "step_schedulers",
     "with_scheduler",
 ]
 
@@ -76,7 +77,7 @@ def with_scheduler(
     Args:
         optimizer: The optimizer.
         scheduler: Its scheduler.
-        by_hand: Whether :func:`step_each_epoch` will step it, not Lightning.
+        by_hand: Whether the module will step it, not Lightning.
 
     Raises:
         ValueError: if a plateau of val/elbo, which rises, is looked for with ``mode="min"``.
@@ -103,15 +104,24 @@ def free_gradients(trainer: Trainer) -> None:
                 parameter.grad = None
 
 
-def step_each_epoch(trainer: Trainer) -> None:
-    """Step every scheduler, as Lightning does where it optimises by itself.
+def step_schedulers(trainer: Trainer) -> None:
+    """Step every scheduler but plateaus, as Lightning does where it optimises by itself.
 
-    Raises:
-        ValueError: if a plateau watches what is not logged.
+    Called in an epoch's last step, so that a checkpoint of that step has the next learning rate.
     """
     for config in trainer.lr_scheduler_configs:
         if not isinstance(config.scheduler, ReduceLROnPlateau):
             config.scheduler.step()
+
+
+def step_plateaus(trainer: Trainer) -> None:
+    """Step every plateau, after an epoch and its validation.
+
+    Raises:
+        ValueError: if one watches what is not logged.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if not isinstance(config.scheduler, ReduceLROnPlateau):
             continue
         monitor, metrics = _monitor(config.scheduler), trainer.callback_metrics
         if monitor not in metrics:

@@ -32,6 +32,13 @@ FULL = [name for name in BASES if name not in ON_FILES]
 SWEPT = ["sprites", "mnist", "linear_gaussian", "toy_text"]
 CONTROL = {"rate", "rate_steps", "geco", "minimum_rate", "soft_free_bits", "rewo"}
 MOVE_BETA = {"linear", "cyclical", "sigmoid", "plateau"} | CONTROL
+CURED = {  # what each changes in the model, and the least and greatest rate that it then can have
+    "von_mises_fisher": (lambda vae: vae.encoder.posterior.concentration == 25, 2.018, 2.019),
+    "batch_norm": (lambda vae: vae.encoder.posterior.floor == 0.36, 0.0, math.inf),
+    "delta": (lambda vae: vae.encoder.posterior.delta == 0.15, 0.3, math.inf),
+    "word_dropout": (lambda vae: vae.decoder.word_dropout == 0.5, 0.0, math.inf),
+    "skip": (lambda vae: vae.decoder.linear.in_features == 32 + 2, 0.0, math.inf),
+}
 ON_CPU = ["--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false"]
 
 
@@ -64,7 +71,7 @@ def fit(*args: str | Path):
 
 def test_every_config_is_here():
     assert set(BASES) == {*SWEPT, "ptb", "ptb_transformer", *ON_FILES}
-    assert set(CURES) == {"lagging", "cyclical_restarts"}
+    assert set(CURES) == {*CURED, "lagging", "cyclical_restarts", "pretraining"}
     assert set(FRAGMENTS) == {"free_bits", "capacity"} | MOVE_BETA
 
 
@@ -106,14 +113,28 @@ def test_every_fragment_appends_to_a_base(here, mnist_root, base, fragment):
     assert [x for x, _ in curves[scheduled[0]]][-1] == 5
 
 
-@pytest.mark.parametrize("cure", CURES)
-def test_every_cure_appends_to_a_base(here, cure):
+@pytest.mark.parametrize("cure", sorted(set(CURES) - set(CURED)))
+def test_every_cure_by_a_callback_appends_to_a_base(here, cure):
     short = ["--trainer.max_epochs=11", "--trainer.limit_train_batches=2"]
     cli = fit("-c", BASES["toy_text"], "-c", CURES[cure], *short)
     curves = events(cli.trainer.log_dir)
-    said = {"lagging": "schedule/aggressive", "cyclical_restarts": "schedule/cycle"}[cure]
-    assert curves[said]
+    said = {"lagging": "aggressive", "cyclical_restarts": "cycle", "pretraining": "phase"}[cure]
+    assert curves[f"schedule/{said}"]
     assert cli.trainer.callback_metrics["val/elbo"].isfinite()
+    if cure == "pretraining":
+        betas = dict(curves["schedule/beta"])
+        assert betas[9] == 0
+        assert betas[21] == pytest.approx(0.55), "ten of its twenty-two steps are the first phase's"
+        assert cli.model.objective.free_bits == 0.25
+
+
+@pytest.mark.parametrize("cure", CURED)
+def test_every_cure_by_a_model_is_merged_into_a_base(here, cure):
+    fits, least, most = CURED[cure]
+    short = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2"]
+    cli = fit("-c", BASES["toy_text"], "-c", CURES[cure], *short)
+    assert fits(cli.model)
+    assert least - 1e-6 <= cli.trainer.callback_metrics["val/rate"] <= most
 
 
 def test_a_text_model_is_reported_by_all_that_it_takes(here):
@@ -131,8 +152,13 @@ def test_a_text_model_is_reported_by_all_that_it_takes(here):
     assert found["test/perplexity"] == pytest.approx(54, rel=0.05), "two steps teach nothing"
 
 
-@pytest.mark.parametrize("fragment", [None, *FRAGMENTS])
-@pytest.mark.parametrize("base", FULL)
+@pytest.mark.parametrize(
+    ("base", "fragment"),
+    [
+        *((base, fragment) for base in FULL for fragment in (None, *FRAGMENTS)),
+        *(("toy_text", cure) for cure in CURES),
+    ],
+)
 def test_print_config_round_trips(capsys, here, base, fragment):
     def printed(*paths: Path) -> str:
         flags = [flag for path in paths for flag in ("-c", str(path))]
@@ -140,7 +166,7 @@ def test_print_config_round_trips(capsys, here, base, fragment):
             run(["fit", *flags, "--print_config"])
         return capsys.readouterr().out
 
-    first = printed(BASES[base], *([FRAGMENTS[fragment]] if fragment else []))
+    first = printed(BASES[base], *([{**FRAGMENTS, **CURES}[fragment]] if fragment else []))
     path = here / "printed.yaml"
     path.write_text(first)
     assert yaml.safe_load(printed(path)) == yaml.safe_load(first)

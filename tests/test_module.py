@@ -1,11 +1,12 @@
 """The module: encoder, prior, decoder and objective, and what it promises around them."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
@@ -664,6 +665,30 @@ def test_with_two_optimizers_everything_else_is_the_same(fit_with, tmp_path):
     )
     assert resumed.objective.gamma == 1.0
     assert resumed.optimizers()[0].param_groups[0]["lr"] == 1e-3 / 8
+
+
+def test_with_two_optimizers_a_checkpoint_of_an_epochs_last_step_has_the_next_learning_rate(
+    fit_with, tmp_path
+):
+    def fit(epochs: int, ckpt_path: Path | None = None) -> list[float]:
+        rates = []
+
+        class Rates(Callback):
+            def on_train_batch_start(self, trainer, *_):
+                rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+            def on_train_batch_end(self, trainer, *_):
+                trainer.save_checkpoint(tmp_path / f"{len(rates)}.ckpt")
+
+        halving = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
+        vae = mlp(Adversarial(), lr_scheduler=halving)
+        fit_with(max_epochs=epochs, callbacks=[Rates()]).fit(
+            vae, DataLoader(X, 4), ckpt_path=ckpt_path
+        )
+        return rates
+
+    assert fit(3) == [1e-3] * 3 + [1e-3 / 2] * 3 + [1e-3 / 4] * 3
+    assert fit(3, tmp_path / "6.ckpt") == [1e-3 / 4] * 3
 
 
 def test_a_plateau_is_watched_with_two_optimizers_too(fit_with):

@@ -10,7 +10,7 @@ from lightning_vae import clock
 from lightning_vae.arguments import whole
 from lightning_vae.callbacks.anneal import Anneal, Unit
 from lightning_vae.callbacks.cycling import Event, begun, cycle, cycling
-from lightning_vae.callbacks.resetting import Beginning, Reset
+from lightning_vae.callbacks.resetting import Beginning, Reset, refuse_no_reset
 from lightning_vae.callbacks.trigger import Trigger
 from lightning_vae.schedules import Cyclic, Linear, Schedule
 
@@ -149,6 +149,8 @@ class CyclicalAnnealing(_CoefficientAnnealing):
                 f"period={period} is longer than the run, which is 1; leave it out, or count in "
                 f"unit='epoch' or unit='step'."
             )
+        if reset is not None:
+            refuse_no_reset(reset)
         self.cycles, self.ratio, self.period = whole("cycles", cycles), ratio, period
         self.start, self.stop, self.shape, self.reset = start, stop, shape, reset
         length = 1 / cycles if period is None else period

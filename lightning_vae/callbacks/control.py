@@ -40,7 +40,7 @@ class Controller(Owner):
         minimum: The least value of the number.
         maximum: The greatest.
         target: A dotted path from the LightningModule.
-        observe: A key of the dict that ``training_step`` returns, or of what it logs.
+        observe: A key of the dict that ``training_step`` returns, or of what it logs every step.
         warmup: A schedule of the number that comes first; control begins at its last value, when
             it is over. By default it begins at once, at the number the module has.
         unit: What the times of set_point and warmup count.
@@ -50,6 +50,7 @@ class Controller(Owner):
 
     State: ClassVar[type[Any]]  # a NamedTuple of plain floats
     asks_for_rate: ClassVar[bool] = True  # a greater set point does; of a tolerance, a smaller one
+    argument: ClassVar[str] = "set_point"  # what a subclass calls it
     start: float | None = None  # where control begins, if not where the module is
     _state: Any  # None before control begins
 
@@ -66,10 +67,13 @@ class Controller(Owner):
         enabled: bool,
     ) -> None:
         if not 0 <= minimum < maximum < math.inf:
-            raise ValueError(f"needs 0 <= minimum < maximum, got {minimum} and {maximum}.")
+            raise ValueError(
+                f"needs 0 <= minimum < maximum, got {minimum} and {maximum}; what is not to move "
+                f"needs no controller."
+            )
         if not isinstance(observe, str):
             raise ValueError(f"observe must be a key, such as 'rate', got {observe!r}.")
-        self.set_point, self.warmup, self.observe = as_schedule(set_point), warmup, observe
+        self.set_point, self.warmup, self.observe = self._scheduled(set_point), warmup, observe
         self.minimum, self.maximum = float(minimum), float(maximum)
         self._refuse_warmup()
         super().__init__(target, unit, name, enabled)
@@ -227,6 +231,14 @@ class Controller(Owner):
         value = self._handed_over() if self._state is None else self.number(self._state)
         return self.number(self.updated(self.begun(value), self._observed, self._aim)) > value
 
+    def _scheduled(self, set_point: Schedule | float) -> Schedule:
+        try:
+            return as_schedule(set_point)
+        except ValueError:
+            raise ValueError(
+                f"{self.argument} must be a Schedule or a finite number, got {set_point!r}."
+            ) from None
+
     def _refuse_warmup(self) -> None:
         warmup = self.warmup
         if warmup is not None and not isinstance(warmup, Schedule):
@@ -253,6 +265,6 @@ class Controller(Owner):
         for value in self.set_point.sample(1000, until=extent(self.set_point))[1]:
             if not above < value < math.inf:
                 raise ValueError(
-                    f"the set point must be finite and above {above:g}, got {value:g} of "
+                    f"{self.argument} must be finite and above {above:g}, got {value:g} of "
                     f"{self.set_point}."
                 )

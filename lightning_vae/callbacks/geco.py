@@ -82,7 +82,8 @@ class GECO(Controller):
         warmup: A schedule of β that comes first; λ goes on from its last value.
         unit: What the times of tolerance and warmup count.
         target: What to move: 1/λ.
-        observe: A key of what ``training_step`` returns or logs; it has to fall when λ rises.
+        observe: A key of what ``training_step`` returns, or logs at every step; it has to fall when
+            λ rises.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 
@@ -97,6 +98,7 @@ class GECO(Controller):
 
     State = Multiplier
     asks_for_rate = False
+    argument = "tolerance"
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.arguments import whole
+from lightning_vae.callbacks.owner import Owner
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.distributions.sentences import PADDING
 from lightning_vae.evaluation import seeded
@@ -48,7 +49,8 @@ class LaggingInference(Callback):
     on training is as without the callback. It logs ``val/mutual_information``,
     ``schedule/aggressive`` and ``schedule/encoder_steps``.
 
-    All steps are the module's one optimizer's: what has no gradient it leaves alone. The state is
+    All steps are the module's one optimizer's: what has no gradient it leaves alone, and a norm is
+    clipped of what is stepped (in the paper's code of both). The state is
     in the checkpoint, with the place in the encoder's own batches where the loader can tell it. A
     resume is exact but for one case, Lightning's own: after a checkpoint of an epoch's very last
     step, made before the validation there, that validation is skipped, and the phase judges later.
@@ -118,6 +120,10 @@ class LaggingInference(Callback):
     ) -> None:
         if self.aggressive and batch_idx % trainer.accumulate_grad_batches == 0:
             assert isinstance(pl_module, VAEModule)
+            # Whoever moves a coefficient and is listed after this one has not yet done so.
+            for owner in clock.callbacks(trainer):
+                if isinstance(owner, Owner):
+                    owner.on_train_batch_start(trainer, pl_module, batch, batch_idx)
             steps = self._catch_up(trainer, pl_module)
             if clock.writes_now(trainer):
                 clock.write(trainer, {"schedule/encoder_steps": float(steps)})

@@ -53,7 +53,7 @@ class MinimumRate(Controller):
         minimum: The least β, from 0 to 1.
         unit: What the times of a scheduled rate count.
         target: What to move: 1 − u.
-        observe: A key of what ``training_step`` returns or logs.
+        observe: A key of what ``training_step`` returns, or logs at every step.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 
@@ -67,6 +67,7 @@ class MinimumRate(Controller):
     """
 
     State = Ascent
+    argument = "rate"
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class MinimumRate(Controller):
 
     @override
     def number(self, state: Ascent) -> float:
-        return max(1 - state.u, self.minimum)
+        return min(max(1 - state.u, self.minimum), self.maximum)
 
     @override
     def stuck(self, value: float, observed: float, set_point: float) -> bool:

@@ -43,7 +43,8 @@ def _logged(trainer: Trainer, outputs: Any, key: str) -> Tensor:
         returned = sorted(outputs) if isinstance(outputs, Mapping) else []
         raise ValueError(
             f"there is no {key!r} to observe: training_step returned {returned}, and logged are "
-            f"{sorted(logged)}. Return it beside the loss, {{'loss': loss, {key!r}: ...}}, or log it."
+            f"{sorted(logged)}. Return it beside the loss, {{'loss': loss, {key!r}: ...}}, or log it "
+            f"at every step. Validation does not count."
         )
     return logged[key].detach()
 

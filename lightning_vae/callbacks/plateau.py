@@ -5,6 +5,7 @@ from typing import Literal
 
 from typing_extensions import override
 
+from lightning_vae.arguments import whole
 from lightning_vae.callbacks.trigger import Seen, Trigger, When
 
 __all__ = ["Plateau"]
@@ -47,8 +48,7 @@ class Plateau(Trigger):
             raise ValueError(
                 f"monitor must be a metric's key, such as 'val/distortion', got {self.monitor!r}."
             )
-        if not isinstance(self.patience, int) or self.patience < 1:
-            raise ValueError(f"patience must be a whole number of at least 1, got {self.patience}.")
+        whole("patience", self.patience)
         if not 0 <= self.min_delta < float("inf"):
             raise ValueError(f"min_delta must be finite and at least 0, got {self.min_delta}.")
         if self.mode not in ("min", "max"):

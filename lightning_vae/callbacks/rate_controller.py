@@ -71,8 +71,9 @@ class RateController(Controller):
 
     Without gains e is in units of a quarter of the rate or its set point, whichever is greater:
     that suits any set point. Gains are per nat, as in the papers. ControlVAE on text is
-    ``RateController(3.0, kp=0.01, ki=1e-4, log_space=False, minimum=0.0, maximum=1.0, average=1)``,
-    DynamicVAE ``RateController(20.0, kp=0.01, ki=0.005, log_space=False, minimum=0.1)`` from
+    ``RateController(3.0, kp=0.01, ki=1e-4, log_space=False, minimum=0.0, maximum=1.0, average=1)``
+    from ``ELBO(beta=0.0)``, DynamicVAE
+    ``RateController(20.0, kp=0.01, ki=0.005, log_space=False, minimum=0.1)`` from
     ``ELBO(beta=50.0)``.
 
     Choose a set point by training at β = 1 and looking at the rate. It is reached if a β between
@@ -89,7 +90,7 @@ class RateController(Controller):
         warmup: A schedule of β that comes first; control takes over at its last value.
         unit: What the times of set_point and warmup count: ``"epoch"``, ``"step"`` or ``"run"``.
         target: What to move; anything that lowers what is observed when it rises.
-        observe: A key of what ``training_step`` returns or logs.
+        observe: A key of what ``training_step`` returns, or logs at every step.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 

@@ -1,6 +1,7 @@
 """What begins anew when a phase of training does: optimizer state, learning rate, submodules."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,6 +39,18 @@ class Reset:
     def __post_init__(self) -> None:
         if isinstance(self.modules, str):
             raise ValueError(f"modules must be a sequence; write modules=({self.modules!r},).")
+
+
+def refuse_no_reset(reset: object) -> None:
+    """Refuse what is no :class:`Reset`."""
+    if not isinstance(reset, Reset):
+        raise ValueError(f"reset must be a Reset, got {reset!r}; write Reset(optimizer=True).")
+
+
+def _positive(time: object) -> bool:
+    if isinstance(time, bool) or not isinstance(time, int | float):
+        return False
+    return 0 < time < math.inf
 
 
 def reinitialise(module: nn.Module, seed: int) -> None:
@@ -160,9 +173,10 @@ class ResetAt(Callback):
     def __init__(
         self, at: float | Sequence[float], reset: Reset, unit: Literal["epoch", "step"] = "epoch"
     ) -> None:
-        times = (at,) if isinstance(at, int | float) else tuple(at)
-        if not times or not all(time > 0 for time in times):
-            raise ValueError(f"at must be times above 0, got {at}.")
+        times = tuple(at) if isinstance(at, Sequence) else (at,)
+        if not times or not all(map(_positive, times)):
+            raise ValueError(f"at must be times above 0, got {at}; write 5, or (5, 8).")
+        refuse_no_reset(reset)
         if unit not in ("epoch", "step"):
             raise ValueError(f"unit must be 'epoch' or 'step', got {unit!r}.")
         self.at, self.times, self.reset, self.unit = at, times, reset, unit

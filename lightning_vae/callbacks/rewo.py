@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -73,7 +74,7 @@ class REWO(Controller):
         maximum: The greatest β.
         unit: What the times of a scheduled tolerance count.
         target: What to move.
-        observe: A key of what ``training_step`` returns or logs.
+        observe: A key of what ``training_step`` returns, or logs at every step.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 
@@ -88,6 +89,7 @@ class REWO(Controller):
 
     State = Reweighted
     asks_for_rate = False
+    argument = "tolerance"
 
     def __init__(
         self,
@@ -127,6 +129,18 @@ class REWO(Controller):
         if initial and isinstance(prior, nn.Module):
             for parameter in prior.parameters():
                 parameter.grad = None  # optimizers pass over it; requires_grad would upset DDP
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        initial = self._state is not None and self._state.initial
+        if self._found is not None and initial and self._observed is not None:
+            rank_zero_warn(
+                f"{self} ended in its initial phase, with {self.observe}={self._observed:.4g} and "
+                f"a tolerance of {self._aim:.4g}: {self.target} stayed at {self._found.get():g}, "
+                f"and the prior was not trained. Train longer, choose a greater tolerance, or a "
+                f"smaller start."
+            )
+        super().on_train_end(trainer, pl_module)
 
     @override
     def begun(self, value: float) -> Reweighted:

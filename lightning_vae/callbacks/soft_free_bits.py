@@ -51,7 +51,7 @@ class SoftFreeBits(Controller):
         warmup: A schedule of β that comes first.
         unit: What the times of floor and warmup count.
         target: What to move.
-        observe: A key of what ``training_step`` returns or logs.
+        observe: A key of what ``training_step`` returns, or logs at every step.
         name: What to log as ``schedule/<name>`` and ``control/<name>/...``.
         enabled: False leaves β alone.
 
@@ -65,6 +65,7 @@ class SoftFreeBits(Controller):
     """
 
     State = Softened
+    argument = "floor"
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class SoftFreeBits(Controller):
 
     @override
     def number(self, state: Softened) -> float:
-        return state.gamma
+        return min(max(state.gamma, self.minimum), self.maximum)
 
     @override
     def stuck(self, value: float, observed: float, set_point: float) -> bool:

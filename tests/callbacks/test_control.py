@@ -12,11 +12,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightning_vae import ELBO, Anneal, BetaAnnealing, Constant, Linear, VAEModule
+from lightning_vae import ELBO, Anneal, BetaAnnealing, Constant, FactorVAE, Linear, VAEModule
 from lightning_vae.callbacks import GECO, REWO, MinimumRate, RateController, SoftFreeBits
 from lightning_vae.networks import MLPDecoder, MLPEncoder
 from lightning_vae.priors import DiagonalNormal
 from tests.callbacks.test_annealing import events
+from tests.references import control
 from tests.test_linear_gaussian import Expected, within
 
 EAGER = {"kp": 0.5, "ki": 0.05, "average": 3}
@@ -147,11 +148,76 @@ def test_what_is_logged_can_be_observed_under_manual_optimisation_too(fit_with):
         assert module.seen == pytest.approx(expected(controller, SCRIPT))
 
 
-def test_geco_constrains_anything_that_is_logged(fit_with):
+@pytest.mark.parametrize("logs", [False, True])
+def test_geco_constrains_anything_that_is_returned_or_logged(fit_with, logs):
+    class Logging(Scripted):
+        def training_step(self, batch, batch_idx):
+            step = super().training_step(batch, batch_idx)
+            if logs:
+                self.log("dissimilarity", step.pop("dissimilarity"), on_epoch=True)
+            return step
+
     controller = GECO(2.0, nu=0.1, limit=1.0, target="kl_weight", observe="dissimilarity")
-    module = Scripted(SCRIPT, key="dissimilarity")
-    fit_with(max_epochs=2, callbacks=[controller]).fit(module, batches(5))
-    assert module.seen == expected(controller, SCRIPT)
+    module = Logging(SCRIPT, key="dissimilarity")
+    trainer = fit_with(max_epochs=2, val_check_interval=2, callbacks=[controller])
+    trainer.fit(module, batches(5), batches(1))
+    assert module.seen == pytest.approx(expected(controller, SCRIPT), rel=1e-12)
+    truth = [constraint - 2.0 for constraint in SCRIPT]
+    multipliers = control.geco(truth, 0.1, 0.99, start=1.0)[:-1]
+    assert module.seen[1:] == pytest.approx([1 / m for m in multipliers], rel=1e-6)
+
+
+def test_what_validation_logs_is_refused_for_it_is_not_there_at_a_step(fit_with):
+    for sanity in (0, 2):
+        controller = GECO(2.0, target="kl_weight", observe="val/x")
+        trainer = fit_with(max_epochs=2, num_sanity_val_steps=sanity, callbacks=[controller])
+        with pytest.raises(ValueError, match=r"no 'val/x' to observe: .*Validation does not count"):
+            trainer.fit(Scripted(SCRIPT), batches(5), batches(1))
+
+
+def test_groups_are_controlled_each_by_its_own_rate(fit_with):
+    class Groups(Scripted):
+        def __init__(self, script):
+            super().__init__(script)
+            self.weights = (1.0, 2.0)
+
+        def training_step(self, batch, batch_idx):
+            step = super().training_step(batch, batch_idx)
+            self.seen[-1] = self.weights
+            return {"loss": step["loss"], "rate/0": step["rate"], "rate/1": 3 * step["rate"]}
+
+    controllers = [
+        RateController(c, target=f"weights.{g}", observe=f"rate/{g}", **EAGER)
+        for g, c in enumerate((2.0, 5.0))
+    ]
+    module = Groups(SCRIPT)
+    trainer = fit_with(max_epochs=1, callbacks=controllers)
+    trainer.fit(module, batches(10))
+    for g, controller in enumerate(controllers):
+        means = [(1, 3)[g] * rate for rate in SCRIPT]
+        truth = expected(controller, means, start=float(g + 1))
+        assert [weights[g] for weights in module.seen] == pytest.approx(truth)
+        assert trainer.callback_metrics[f"control/weights.{g}/observed"] == means[-1]
+    assert len({callback.state_key for callback in controllers}) == 2
+
+
+def test_beside_two_optimizers_it_acts_once_a_batch(fit_with):
+    acts = []
+
+    class Noting(RateController):
+        def updated(self, state, observed, set_point):
+            acts.append((observed, set_point))
+            return super().updated(state, observed, set_point)
+
+    vae = VAEModule(
+        MLPEncoder((4,), 2), MLPDecoder((4,), 2), objective=FactorVAE(2, gamma=5.0, hidden=(8,))
+    )
+    tc = {"target": "objective.gamma", "observe": "total_correlation", "minimum": 0.1}
+    trainer = fit_with(max_epochs=2, callbacks=[Noting(Linear(1.0, 2.0, over=10), **tc)])
+    trainer.fit(vae, batches(5))
+    assert trainer.global_step == 20, "both optimizers' steps"
+    assert [c for _, c in acts] == pytest.approx([1 + t / 10 for t in range(10)])
+    assert trainer.callback_metrics["control/gamma/observed"] == pytest.approx(acts[-1][0])
 
 
 def test_an_infinite_observation_is_refused(fit_with):
@@ -385,6 +451,47 @@ def test_coefficient_observation_and_set_point_are_written_with_the_step_they_en
     }.items():
         assert curves[key] == [(x, pytest.approx(y)) for x, y in enumerate(truth)], key
         assert trainer.callback_metrics[key].item() == pytest.approx(truth[-1]), key
+
+
+OUT_OF_REACH = {  # a controller, what it will never see otherwise, and the bound
+    "a rate, from above": (lambda **k: RateController(1.5, maximum=1.0, **k), 2.08, 1.0),
+    "a rate, from below": (lambda **k: RateController(3.0, minimum=0.5, **k), 2.08, 0.5),
+    "a minimum rate": (lambda **k: MinimumRate(3.0, lr=0.05, **k), 2.08, 0.0),
+    "a floor": (lambda **k: SoftFreeBits(3.0, minimum=0.5, **k), 2.08, 0.5),
+    "a tolerance": (lambda **k: GECO(90.0, minimum=0.5, observe="rate", **k), 99.0, 0.5),
+    "a tolerance, REWO's": (
+        lambda **k: REWO(90.0, minimum=0.5, start=1.0, initial_phase=False, observe="rate", **k),
+        99.0,
+        0.5,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OUT_OF_REACH)
+def test_what_is_out_of_reach_ends_at_a_bound_and_is_said_once(fit_with, case):
+    make, observed, bound = OUT_OF_REACH[case]
+    module = Scripted([observed] * 800)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit_with(max_epochs=1, callbacks=[make(target="kl_weight")]).fit(module, batches(800))
+    assert module.seen[-1] == bound
+    said = [str(w.message) for w in caught if "cannot be reached" in str(w.message)]
+    assert len(said) == 1
+    assert f"has held kl_weight at its bound {bound:g} for 200 steps" in said[0]
+
+
+def test_a_tolerance_that_rewo_has_not_met_is_said_at_the_end(fit_with):
+    def said(tolerance, **kwargs):
+        rewo = REWO(tolerance, start=0.25, target="kl_weight", observe="rate", **kwargs)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit_with(max_epochs=1, callbacks=[rewo]).fit(Scripted(SCRIPT), batches(10))
+        return [str(w.message) for w in caught if "initial phase" in str(w.message)]
+
+    (never,) = said(0.1)
+    assert "rate=2 and a tolerance of 0.1" in never
+    assert "kl_weight stayed at 0.25, and the prior was not trained" in never
+    assert said(9.0) == said(0.1, initial_phase=False) == said(0.1, enabled=False) == []
 
 
 def infeasible(**kwargs) -> RateController:

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_vae import VAEModule
+from lightning_vae import BetaAnnealing, Linear, VAEModule
 from lightning_vae.callbacks import LaggingInference
 from lightning_vae.callbacks.lagging import own_loader, size
 from lightning_vae.data import Arrays, ToyText
@@ -108,6 +110,42 @@ def test_the_encoder_is_stepped_until_its_loss_stalls():
     assert next(counting) == 10
 
 
+def authors_steps(losses, words, window):
+    """How many steps the paper's code takes: a batch's summed loss, and its words, for each."""
+    before, total, count, step = 1e4, 0.0, 0, 1
+    while step < 100:
+        total, count = total + losses[step - 1], count + words[step - 1]
+        if step % window == 0:
+            if before - total / count < 0:
+                return step
+            before, total, count = total / count, 0.0, 0
+        step += 1
+    return 99
+
+
+@pytest.mark.parametrize("window", [10, 15])
+def test_the_encoder_is_stepped_as_often_as_by_the_papers_code(window):
+    lagging = LaggingInference(most=99, window=window)
+    trainer = SimpleNamespace(
+        strategy=SimpleNamespace(batch_to_device=lambda batch, dataloader_idx: batch)
+    )
+    vae = SimpleNamespace(device=torch.device("cpu"), inputs=lambda batch: batch)
+    found, truth = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        lengths, sizes = rng.integers(2, 9, 99), rng.integers(1, 5, 99)
+        batches = [torch.full((b, n), 7) for b, n in zip(sizes, lengths, strict=True)]
+        a_word = 5 - 0.002 * seed * np.arange(99) + rng.normal(0, 0.3, 99)
+        losses = iter(torch.from_numpy(a_word * lengths))  # a sentence
+        lagging._batches = iter(batches)
+        lagging._step = lambda trainer, vae, batch, losses=losses: next(losses)
+        found.append(lagging._catch_up(trainer, vae))
+        truth.append(authors_steps(a_word * lengths * sizes, lengths * sizes, window))
+    assert found == truth
+    assert 99 in truth
+    assert len(set(truth)) > 4
+
+
 def test_the_phase_ends_when_the_information_stops_rising():
     lagging = LaggingInference(patience=2)
     for information, still in [
@@ -128,6 +166,9 @@ def test_a_loss_is_compared_a_word_or_an_example():
     assert size(torch.tensor([[4, 5, 2], [2, 0, 0]])) == 4
 
 
+EPOCH = 4  # optimizer steps
+
+
 class ByStep(Callback):
     """Noise as a function of the step, which Lightning does not restore."""
 
@@ -135,22 +176,27 @@ class ByStep(Callback):
         torch.manual_seed(trainer.global_step)
 
 
-@pytest.mark.parametrize("patience", [1, 99])
-def test_resumed_at_any_step_it_goes_on_as_uninterrupted(fit_with, tmp_path, patience):
+@pytest.mark.parametrize(("patience", "window"), [(1, 1), (99, 1), (99, 2)])
+def test_resumed_at_any_step_it_goes_on_as_uninterrupted(fit_with, tmp_path, patience, window):
     def run(ckpt_path=None):
         folder = tmp_path / "saved"
         steps = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
         ends = ModelCheckpoint(folder, "end-{step}", save_top_k=-1, save_on_train_epoch_end=True)
         lagging = LaggingInference(most=5, window=2, patience=patience)
         vae = small()
-        trainer = fit_with(max_epochs=3, callbacks=[ByStep(), lagging, steps, ends])
-        trainer.fit(vae, data(), ckpt_path=ckpt_path)
+        trainer = fit_with(
+            max_epochs=3,
+            accumulate_grad_batches=window,
+            callbacks=[ByStep(), lagging, steps, ends],
+        )
+        trainer.fit(vae, data(8 * EPOCH * window), ckpt_path=ckpt_path)
         return lagging, [p.detach() for p in vae.parameters()]
 
     whole, weights = run()
     assert whole.aggressive is (patience == 99)
     # Lightning itself skips the validation that follows a checkpoint of an epoch's last step.
-    names = [f"step={step}" for step in range(1, 12) if step % 4] + ["end-step=4", "end-step=8"]
+    names = [f"step={step}" for step in range(1, 3 * EPOCH) if step % EPOCH]
+    names += [f"end-step={EPOCH}", f"end-step={2 * EPOCH}"]
     for name in names:
         path = tmp_path / "saved" / f"{name}.ckpt"
         torch.load(path, weights_only=True)
@@ -166,6 +212,24 @@ def test_with_accumulation_it_catches_up_once_an_optimizer_step(fit_with):
     trainer.fit(small(), data())
     assert trainer.global_step == 2
     assert 4 <= lagging.count <= 8
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_the_encoder_is_stepped_at_the_coefficient_of_the_step_wherever_it_is_listed(
+    fit_with, first
+):
+    seen = []
+
+    class Noting(Steps):
+        def _step(self, trainer, vae, batch):
+            seen.append((trainer.global_step, vae.objective.beta))
+            return super()._step(trainer, vae, batch)
+
+    schedule = Linear(0, 1, over=6)
+    callbacks = [Noting(most=2, window=2, patience=99), BetaAnnealing(schedule, unit="step")]
+    trainer = fit_with(max_epochs=2, callbacks=callbacks if first else callbacks[::-1])
+    trainer.fit(small(), data())
+    assert seen == [(step, schedule(step)) for step in range(8) for _ in range(2)]
 
 
 def test_its_batches_are_its_own():
@@ -218,3 +282,4 @@ def test_two_processes_agree_on_every_weight_and_on_when_it_ends(tmp_path):
     )
     one, other = (json.loads((tmp_path / f"lagging-{rank}.json").read_text()) for rank in range(2))
     assert one == other
+    assert one["averages"] != [[0.0] * 2, [1.0] * 2], "batch norm's, which DDP hands round"

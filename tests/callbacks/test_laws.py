@@ -124,6 +124,23 @@ def test_soft_free_bits_change_beta_by_a_factor_beyond_the_slack():
     assert numbers(ours, [9.0] * 5)[-1] == 1.0
 
 
+@pytest.mark.parametrize(
+    "controller",
+    [
+        RateController(3.0, minimum=0.5, maximum=0.8),
+        RateController(3.0, minimum=0.5, maximum=0.8, kp=0.01, ki=0.01, log_space=False),
+        GECO(3.0, minimum=0.5, maximum=0.8),
+        REWO(3.0, minimum=0.5, maximum=0.8),
+        SoftFreeBits(3.0, minimum=0.5, maximum=0.8),
+        MinimumRate(3.0, minimum=0.5),
+    ],
+)
+def test_what_was_saved_under_other_bounds_is_brought_within_these(controller):
+    for value in (0.1, 3.0):
+        assert controller.minimum <= controller.number(controller.begun(value))
+        assert controller.number(controller.begun(value)) <= controller.maximum
+
+
 # ---- fixed points, the model following at once -------------------------------------------------------
 
 
@@ -178,28 +195,29 @@ def test_soft_free_bits_stay_in_their_band():
     assert settle(SoftFreeBits(1.5), 0.5)[0] == 1.0
 
 
-def settling(betas: list[float], since: int, rate: float) -> int:
-    """The steps after which the rate is within 2 % for good."""
-    off = [t for t in range(since, len(betas)) if abs(water_filling(betas[t])[0] / rate - 1) > 0.02]
+def settling(betas: list[float], since: int, rate: float, within: float = 0.05) -> int:
+    """The steps after which the rate stays within so many nats."""
+    off = [t for t in range(since, len(betas)) if abs(water_filling(betas[t])[0] - rate) > within]
     return off[-1] + 1 - since
 
 
 def test_an_infeasible_set_point_winds_nothing_up_as_the_authors_condition_does():
-    """1.5 nats, below what β ≤ 1 can do, for 6000 steps, and then 3."""
-    feasible = schedules.Constant(1.5, over=6000) >> 3.0
-    ours = RateController(feasible, minimum=0.0, maximum=1.0, **PAPER)
-    _, betas = settle(ours, 0.0)
+    """1.5 nats, below what β ≤ 1 can do, for 30,000 steps of ControlVAE on text, and then 3."""
+    set_point = schedules.Constant(1.5, over=30_000) >> 3.0
+    gains = {"kp": 0.01, "ki": 1e-4, "log_space": False, "average": 1}
+    ours = RateController(set_point, minimum=0.0, maximum=1.0, **gains)
+    _, betas = settle(ours, 0.0, steps=45_000)
 
     total, output, wound = 0.0, 0.0, []
-    for t in range(20_000):
+    for t in range(60_000):
         wound.append(min(max(output, 1e-9), 1.0))
-        e = feasible(t) - water_filling(wound[-1])[0]
+        e = set_point(t) - water_filling(wound[-1])[0]
         if not (output < 0 and output >= 1):  # the authors' condition: always
             total += e
-        output = 0.01 / (1 + math.exp(e)) - 1e-3 * total
-    ours_took, theirs_took = settling(betas, 6000, 3.0), settling(wound, 6000, 3.0)
-    assert ours_took < 1500
-    assert theirs_took > 3 * ours_took
+        output = 0.01 / (1 + math.exp(e)) - 1e-4 * total
+    # What a model that learns by Adam at 2e-3 takes, as an independent calculation had it.
+    assert settling(betas, 30_000, 3.0) == pytest.approx(10_788, rel=0.01)
+    assert settling(wound, 30_000, 3.0) == pytest.approx(25_722, rel=0.01)
 
 
 def test_nor_does_one_that_is_infeasible_from_below():
@@ -219,9 +237,9 @@ def test_nor_does_one_that_is_infeasible_from_below():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RateController(-1.0), "set point must be finite and above 0, got -1"),
+        (lambda: RateController(-1.0), "set_point must be finite and above 0, got -1"),
         (lambda: RateController(schedules.Linear(5, 0, over=9)), "above 0, got 0 of Linear"),
-        (lambda: RateController("20"), "Schedule or a finite number"),
+        (lambda: RateController("20"), "set_point must be a Schedule or a finite number.*got '20'"),
         (
             lambda: RateController(20.0, kp=0.1),
             "give both gains or neither, got kp=0.1 and ki=None",
@@ -239,15 +257,16 @@ def test_nor_does_one_that_is_infeasible_from_below():
         (lambda: GECO(90.0, limit=math.nan), "limit must be positive"),
         (lambda: GECO(90.0, alpha=1.0), "alpha must be at least 0 and below 1"),
         (lambda: GECO(90.0, minimum=0.0), "log β needs minimum > 0"),
-        (lambda: GECO(math.inf), "finite number"),
+        (lambda: GECO(math.inf), "tolerance must be a Schedule or a finite number"),
+        (lambda: REWO(None), "tolerance must be a Schedule or a finite number"),
         (lambda: REWO(90.0, tau=0.0), "tau must be positive"),
-        (lambda: MinimumRate(0.0), "above 0, got 0"),
+        (lambda: MinimumRate(0.0), "rate must be finite and above 0, got 0"),
         (lambda: MinimumRate(5.0, lr=0.0), "lr must be positive"),
         (lambda: MinimumRate(5.0, alpha=1.0), "alpha must be"),
         (lambda: MinimumRate(5.0, minimum=1.0), "0 <= minimum < maximum"),
         (lambda: SoftFreeBits(5.0, step=0.0), "step above"),
         (lambda: SoftFreeBits(5.0, minimum=0.0), "minimum must be above 0"),
-        (lambda: SoftFreeBits(0.0), "above 0, got 0"),
+        (lambda: SoftFreeBits(0.0), "floor must be finite and above 0, got 0"),
     ],
 )
 def test_refused_at_construction(make, message):

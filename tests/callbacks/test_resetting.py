@@ -1,5 +1,6 @@
 """Resets: what begins anew at a cycle's or a phase's start, once, and exactly on a resume."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from lightning_vae import CyclicalAnnealing, VAEModule
+from lightning_vae import CyclicalAnnealing, FactorVAE, VAEModule
 from lightning_vae.callbacks import Reset, ResetAt
 from lightning_vae.callbacks.cycling import Event, cycle
 from lightning_vae.callbacks.resetting import reinitialise
@@ -38,16 +39,17 @@ class ByStep(Callback):
 
     def on_before_optimizer_step(self, trainer, vae, optimizer):
         first = next(vae.decoder.parameters())
-        self.moments.append("exp_avg" in optimizer.state[first])
+        self.moments.append("exp_avg" in optimizer.state.get(first, {}))
         self.rates.append(optimizer.param_groups[0]["lr"])
         self.weights.append(first.detach().clone())
 
 
-def small(scheduler=True):
+def small(scheduler=True, objective=None):
     torch.manual_seed(0)
     return VAEModule(
         MLPEncoder((4,), 2, (8,)),
         MLPDecoder((4,), 2, (8,)),
+        objective=None if objective is None else objective(),
         optimizer=partial(torch.optim.Adam, lr=0.01),
         lr_scheduler=partial(CosineAnnealingLR, T_max=3) if scheduler else None,
     )
@@ -64,10 +66,12 @@ def cycles(reset=None, **kwargs):
     )
 
 
-def run(fit_with, callback, epochs=6, ckpt_path=None, saves=(), **kwargs):
+def run(fit_with, callback, epochs=6, ckpt_path=None, saves=(), window=1, **kwargs):
     watch, vae = ByStep(), small(**kwargs)
     # It draws noise before a reset does, which must not depend on it.
-    trainer = fit_with(max_epochs=epochs, callbacks=[callback, watch, *saves])
+    trainer = fit_with(
+        max_epochs=epochs, accumulate_grad_batches=window, callbacks=[callback, watch, *saves]
+    )
     trainer.fit(vae, data(), ckpt_path=ckpt_path)
     return watch, [p.detach() for p in vae.parameters()], trainer
 
@@ -113,15 +117,30 @@ def test_a_submodule_is_drawn_anew_and_its_moments_with_it(fit_with, make):
 EVERYTHING = Reset(optimizer=True, learning_rate=True, modules=("decoder",))
 
 
-@every
-def test_resumed_at_any_step_it_goes_on_as_uninterrupted(fit_with, tmp_path, make):
+RESUMED = {  # who resets, the batches of an optimizer step, and the objective
+    **{name: (make, 1, None) for name, make in MAKES.items()},
+    "cycles in a run, two batches a step": (lambda r: CyclicalAnnealing(2, reset=r), 2, None),
+    "phases in steps, two batches a step": (lambda r: ResetAt((3, 8), r, unit="step"), 2, None),
+    "phases, two optimizers": (
+        lambda r: ResetAt((2, 4), r),
+        1,
+        partial(FactorVAE, 2, hidden=(8,)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "window", "objective"), RESUMED.values(), ids=RESUMED)
+def test_resumed_at_any_step_it_goes_on_as_uninterrupted(
+    fit_with, tmp_path, make, window, objective
+):
     saves = ModelCheckpoint(tmp_path / "saved", "{step}", every_n_train_steps=1, save_top_k=-1)
-    _, weights, _ = run(fit_with, make(EVERYTHING), saves=[saves])
+    how = {"window": window, "objective": objective}
+    _, weights, _ = run(fit_with, make(EVERYTHING), saves=[saves], **how)
     checkpoints = sorted(Path(tmp_path / "saved").glob("*.ckpt"))
-    assert len(checkpoints) == 6 * EPOCH
+    assert len(checkpoints) == 6 * EPOCH // window
     for path in checkpoints[:-1]:
         torch.load(path, weights_only=True)
-        _, resumed, _ = run(fit_with, make(EVERYTHING), ckpt_path=path)
+        _, resumed, _ = run(fit_with, make(EVERYTHING), ckpt_path=path, **how)
         assert all(torch.equal(a, b) for a, b in zip(weights, resumed, strict=True)), path.name
 
 
@@ -185,7 +204,13 @@ def test_mistakes_are_named(fit_with):
         run(fit_with, cycles(Reset(modules=("nothing",))))
     with pytest.raises(ValueError, match="there are none; write VAEModule"):
         run(fit_with, cycles(Reset(learning_rate=True)), scheduler=False)
-    with pytest.raises(ValueError, match="at must be times above 0, got 0"):
-        ResetAt(0, Reset())
+    for at in (0, float("nan"), "5", ("a",), True, None):
+        with pytest.raises(ValueError, match=f"at must be times above 0, got {re.escape(str(at))}"):
+            ResetAt(at, Reset())
+    for make in (lambda: ResetAt(5, None), lambda: cycles(True), lambda: cycles({"optimizer": 1})):
+        with pytest.raises(
+            ValueError, match=r"reset must be a Reset, .*write Reset\(optimizer=True"
+        ):
+            make()
     with pytest.raises(ValueError, match="unit must be 'epoch' or 'step'"):
         ResetAt(1, Reset(), unit="run")

@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
+from torch.overrides import TorchFunctionMode
 
-from lightning_vae import VAEModule, distortion
+from lightning_vae import StandardNormal, VAEModule, distortion
+from lightning_vae.data.text import Corpus
 from lightning_vae.distributions import Weighted
 from lightning_vae.distributions.sentences import END, PADDING, START, UNKNOWN, Sentences, pick
 from lightning_vae.networks import LSTMDecoder, LSTMEncoder, TransformerDecoder
@@ -122,6 +124,31 @@ def test_the_mean_takes_the_likeliest_word_and_nothing_follows_the_end(make):
     assert torch.equal(x[:, 0], pick(logits, 0))
     cold = p.write(temperature=1e-4)
     assert torch.equal(cold, x)
+
+
+LONG = {
+    "lstm": lambda: LSTMDecoder(V, 2, 4, 5, length=40, word_dropout=0.5, skip=True),
+    "transformer": lambda: TransformerDecoder(V, 2, 8, heads=2, length=40, word_dropout=0.5),
+}
+
+
+@pytest.mark.parametrize("make", LONG.values(), ids=LONG)
+def test_a_training_step_calls_torch_as_often_for_long_sentences_as_for_short(make):
+    class Counting(TorchFunctionMode):
+        calls = 0
+
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            self.calls += 1
+            return function(*args, **(kwargs or {}))
+
+    def calls(length):
+        corpus = Corpus.of([[UNKNOWN] * length + [END]] * 8)
+        vae = VAEModule(LSTMEncoder(V, 2, 4, 5), make(), prior=StandardNormal(2))
+        with Counting() as counting:
+            vae.training_step(corpus[torch.arange(8)], 0)["loss"].backward()
+        return counting.calls
+
+    assert calls(3) == calls(30)
 
 
 def test_words_are_dropped_at_their_rate_and_only_in_training():
