@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes traversal.png, traversal.gif and reconstructions.png: a beta-VAE with beta = 4 on Sprites,
-# five epochs of 61,440 images, some eight minutes on two cores; then what its latents do. Options
-# that are given go to the fit.
+# five epochs of 61,440 images, the longest fit of this folder; then what its latents do. Options that
+# are given go to the fit, such as --data.train_size=640 to see it work.
 #   bash notebooks/pictures.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
