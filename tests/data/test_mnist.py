@@ -1,9 +1,7 @@
 import gzip
 import hashlib
-import os
 import struct
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -267,16 +265,8 @@ def test_wrong_argument_is_named(arguments, message):
 # The published files
 
 
-@pytest.fixture(scope="module")
-def real():
-    folder = os.environ.get("LIGHTNING_VAE_DATA")
-    if folder is None:
-        pytest.skip("LIGHTNING_VAE_DATA does not name a folder with mnist/ and fashion_mnist/")
-    return Path(folder)
-
-
-def test_mnist_as_published(real):
-    data = MNIST(real, split="50k/10k/10k")
+def test_mnist_as_published(real_data):
+    data = MNIST(real_data, split="50k/10k/10k")
     data.prepare_data()
     data.setup("fit")
     data.setup("test")
@@ -293,15 +283,15 @@ def test_mnist_as_published(real):
     assert x.std().item() == pytest.approx(0.3081, abs=5e-5)
 
 
-def test_mnist_binarised_as_a_whole(real):
-    x, _ = MNIST(real, binarisation="static").test_dataloader().dataset.arrays
-    gray = read_idx(real / "mnist" / "t10k-images-idx3-ubyte.gz")
+def test_mnist_binarised_as_a_whole(real_data):
+    x, _ = MNIST(real_data, binarisation="static").test_dataloader().dataset.arrays
+    gray = read_idx(real_data / "mnist" / "t10k-images-idx3-ubyte.gz")
     assert x.dtype == torch.bool
     assert x.float().mean().item() == pytest.approx(gray.double().mean().item() / 255, abs=5e-4)
 
 
-def test_fashion_mnist_as_published(real):
-    data = FashionMNIST(real, download=False)
+def test_fashion_mnist_as_published(real_data):
+    data = FashionMNIST(real_data, download=False)
     data.setup("test")
     x, y = data.test_dataloader().dataset.arrays
     assert y.bincount().tolist() == [1000] * 10
@@ -309,16 +299,16 @@ def test_fashion_mnist_as_published(real):
     assert x.double().mean().item() / 255 == pytest.approx(0.2868, abs=5e-5)
 
 
-def test_fashion_mnist_does_not_take_mnist_for_its_own(real):
+def test_fashion_mnist_does_not_take_mnist_for_its_own(real_data):
     with pytest.raises(ValueError, match=r"another data set"):
-        FashionMNIST(real / "mnist", download=False).setup("fit")
+        FashionMNIST(real_data / "mnist", download=False).setup("fit")
 
 
 @pytest.mark.parametrize(("data", "known"), [(MNIST, 4), (FashionMNIST, 2)])
-def test_unpacked_files_have_the_checksums_given(real, data, known):
+def test_unpacked_files_have_the_checksums_given(real_data, data, known):
     checksums = data.published.checksums
     stems = [name for name in checksums if not name.endswith(".gz")]
     assert len(stems) == known
     for stem in stems:
-        packed = data.published.find(real, stem)
+        packed = data.published.find(real_data, stem)
         assert sha256(gzip.decompress(packed.read_bytes())) == checksums[stem]

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +24,9 @@ def drawn(rows):
     return draw(factors_of(torch.as_tensor(rows))).numpy()
 
 
-def published(name):
+def published(folder, name):
     """The published images in one of the two files that have some, and their rows."""
-    folder = os.environ.get("LIGHTNING_VAE_DATA")
-    if folder is None:
-        pytest.skip("LIGHTNING_VAE_DATA does not name a folder with dsprites/")
-    with np.load(Path(folder, "dsprites", name)) as file:
+    with np.load(folder / "dsprites" / name) as file:
         return file["original_dataset_indices"], file["imgs"]
 
 
@@ -54,8 +50,8 @@ def test_known_exceptions_are_one_pixel_off():
     ("name", "count", "exact"),
     [("dsprites_subset.npz", 20_000, 19_997), ("dsprites_downsampled.npz", 46_080, 46_074)],
 )
-def test_published_images_are_exact_up_to_a_pixel(name, count, exact):
-    rows, images = published(name)
+def test_published_images_are_exact_up_to_a_pixel(real_data, name, count, exact):
+    rows, images = published(real_data, name)
     wrong = np.concatenate(
         [
             (drawn(part) != expected).sum((1, 2))
