@@ -1,7 +1,6 @@
 """CollapseMonitor: whether the latents live, measured at every validation."""
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,87 +8,24 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-from torch import Tensor
 from typing_extensions import override
 
 from lightning_vae import clock
 from lightning_vae.callbacks.actions import Action
+from lightning_vae.callbacks.measures import Measures, chosen_metrics, measured, table
 from lightning_vae.callbacks.owner import Owner
 from lightning_vae.callbacks.printing import as_written
 from lightning_vae.callbacks.targets import find
-from lightning_vae.callbacks.verdict import Measures, Verdict, verdict
+from lightning_vae.callbacks.verdict import Verdict, verdict
 from lightning_vae.evaluation import seeded
 from lightning_vae.latents import VAEOutput
-from lightning_vae.metrics import (
-    ActiveUnits,
-    ELBODecomposition,
-    MarginalLikelihood,
-    MutualInformation,
-    OutputMetric,
-    RateSpectrum,
-    ShuffledGap,
-    VarianceSaturation,
-    passes,
-)
+from lightning_vae.metrics import MarginalLikelihood, OutputMetric, ShuffledGap, passes
 from lightning_vae.module import VAEModule
-from lightning_vae.objectives.densities import pairwise
 from lightning_vae.objectives.ranks import mean_over_ranks, ranks
 
-__all__ = ["CollapseMonitor", "chosen_metrics", "table"]
+__all__ = ["CollapseMonitor"]
 
 _ALARMS = ("collapsed", "unregularised")
-
-
-def chosen_metrics(output: VAEOutput, examples: int, hierarchical: bool) -> dict[str, OutputMetric]:
-    """The metrics that such latents allow.
-
-    In a hierarchy a group's posterior depends on the draws of others: no mixture of those of all
-    examples is at hand, and a posterior mean moves with the prior's. Only rates tell there.
-    """
-    splits = all(latent.rate.shape == latent.z.shape for latent in output.latents)
-    metrics: dict[str, OutputMetric] = {
-        "active": ActiveUnits(of="rates" if hierarchical and splits else "means"),
-        "spectrum": RateSpectrum(),
-        "variance": VarianceSaturation(),
-    }
-    if not hierarchical:
-        elementwise = _elementwise(output)
-        metrics["information"] = (
-            ELBODecomposition(examples)
-            if elementwise
-            else MutualInformation(entropy="drawn", examples=examples)
-        )
-    return metrics
-
-
-def _elementwise(output: VAEOutput) -> bool:
-    try:
-        several = output.distortion.dim() > 1
-        for latent in output.latents:
-            pairwise(latent.posterior, (latent.z[0] if several else latent.z)[:1])
-    except (ValueError, RuntimeError):
-        return False
-    return True
-
-
-def table(measures: Measures) -> Table:
-    """The measures as a rich table.
-
-    >>> table(Measures(latents=2, active_units=2, rate=1.0)).row_count
-    3
-    """
-    rows = Table()
-    rows.add_column("latents")
-    rows.add_column("nats", justify="right")
-    rows.add_row("active units", f"{measures.active_units} of {measures.latents}")
-    rows.add_row("rate", f"{measures.rate:.3f}")
-    for name, value in measures.scalars.items():
-        if name != "active_units":
-            share = name.startswith("variance")
-            rows.add_row(name.replace("_", " "), f"{value:.0%}" if share else f"{value:.3f}")
-    rows.add_row("rate by latent", " ".join(f"{rate:.2f}" for rate in measures.spectrum[:10]))
-    return rows
 
 
 class CollapseMonitor(Callback):
@@ -238,7 +174,7 @@ class CollapseMonitor(Callback):
         if self._metrics is None:
             return
         self._leave_out_the_gap_of_none()
-        self.measures = _measured(self._metrics, self._latents)
+        self.measures = measured(self._metrics, self._latents)
         self.verdict = verdict(self.measures, *_rising(trainer))
         stage = "test" if trainer.testing else "val"
         scalars = {f"{stage}/{name}": value for name, value in self.measures.scalars.items()}
@@ -384,35 +320,3 @@ def _rising(trainer: Trainer) -> tuple[bool, bool]:
     plans = [c for c in clock.callbacks(trainer) if isinstance(c, Owner) and c.enabled]
     weights = [plan for plan in plans if not plan.limits]
     return any(w.rises(trainer) for w in weights), any(p.loosens(trainer) for p in plans)
-
-
-def _measured(metrics: Mapping[str, OutputMetric], latents: int) -> Measures:
-    found: dict[str, Any] = {name: metric.compute() for name, metric in metrics.items()}
-    spectrum: list[float] = found["spectrum"].reshape(-1).tolist()
-    information = _floats(found.get("information", {}))
-    variance = _floats(found.get("variance", {}))
-    likelihood = _floats(found.get("likelihood", {}))
-    gap, active = found.get("gap"), found.get("active")
-    return Measures(
-        latents=latents,
-        active_units=sum(rate > 0.1 for rate in spectrum) if active is None else int(active),
-        rate=sum(spectrum),
-        spectrum=tuple(spectrum),
-        mutual_information=information.get("mutual_information"),
-        ceiling=information.get("ceiling"),
-        total_correlation=information.get("total_correlation"),
-        dimension_wise_kl=information.get("dimension_wise_kl"),
-        shuffled_gap=None if gap is None else gap.item(),
-        variance_at_prior=variance.get("at_prior"),
-        variance_at_zero=variance.get("at_zero"),
-        nll=likelihood.get("nll"),
-        bits_per_dimension=likelihood.get("bits_per_dimension"),
-        perplexity=likelihood.get("perplexity"),
-    )
-
-
-def _floats(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    if not tensors:
-        return {}
-    values = torch.stack([value.float().cpu() for value in tensors.values()])
-    return dict(zip(tensors, values.tolist(), strict=True))

@@ -1,10 +1,11 @@
 """The verdict on a VAE's latents: what the measures say together, and which edit to try next."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["Kind", "Measures", "Verdict", "verdict"]
+from lightning_vae.callbacks.measures import Measures
+
+__all__ = ["Kind", "Verdict", "verdict"]
 
 Kind = Literal["healthy", "collapsed", "partly dead", "unregularised"]
 
@@ -13,33 +14,6 @@ MOST = 0.9  # the share of latents from which on all are said to live
 APART = 1.0  # nats by which a latent's marginal may differ from the prior
 COSTS = 0.5  # nats of rate, or of information, that are some
 LITTLE, HALF = 0.1, 0.5  # shares of the rate that are next to no information, and not enough
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What is known of the latents; None is what these distributions cannot tell. In nats."""
-
-    latents: int
-    active_units: int
-    rate: float
-    spectrum: tuple[float, ...] = ()  # of every latent, from the greatest down
-    mutual_information: float | None = None
-    ceiling: float | None = None  # log N: what the examples can show of it
-    total_correlation: float | None = None
-    dimension_wise_kl: float | None = None
-    shuffled_gap: float | None = None
-    variance_at_prior: float | None = None  # share of latents
-    variance_at_zero: float | None = None  # share of latents
-    nll: float | None = None
-    bits_per_dimension: float | None = None
-    perplexity: float | None = None  # a word, of text
-
-    @property
-    def scalars(self) -> dict[str, float]:
-        """What there is to log, by name; the rate and its spectrum are elsewhere."""
-        others = ("latents", "rate", "spectrum", "ceiling")
-        known = {name: value for name, value in vars(self).items() if name not in others}
-        return {name: float(value) for name, value in known.items() if value is not None}
 
 
 class Verdict(NamedTuple):

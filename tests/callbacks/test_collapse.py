@@ -40,7 +40,8 @@ from lightning_vae.callbacks import (
     RestartCycle,
     SoftFreeBits,
 )
-from lightning_vae.callbacks.verdict import Measures, verdict
+from lightning_vae.callbacks.measures import Measures
+from lightning_vae.callbacks.verdict import verdict
 from lightning_vae.distributions import StandardGaussian
 from lightning_vae.divergences import kl
 from lightning_vae.metrics import ActiveUnits, ELBODecomposition, ShuffledGap
