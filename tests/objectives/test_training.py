@@ -65,7 +65,7 @@ class Endless(IterableDataset):
         return iter(torch.rand(24, 4))
 
 
-WARNING = r"The objective has size=100 but the training set 24 examples.*write size=24"
+WARNING = r"The objective has size={} but the training set 24 examples.*write size=24"
 
 
 def fitted(fit_with, loader, size=100):
@@ -74,12 +74,13 @@ def fitted(fit_with, loader, size=100):
     return vae
 
 
-def test_a_size_that_is_not_the_training_set_s_is_said_once(fit_with):
-    with pytest.warns(UserWarning, match=WARNING) as said:
-        fitted(fit_with, DataLoader(torch.rand(24, 4), 8))
-    assert sum("size=100" in str(one.message) for one in said) == 1
-    with pytest.warns(UserWarning, match=WARNING):
-        fitted(fit_with, Batches(Stored(torch.rand(24, 4)), 8))
+@pytest.mark.parametrize("size", [100, 23])
+def test_a_size_that_is_not_the_training_set_s_is_said_once(fit_with, size):
+    with pytest.warns(UserWarning, match=WARNING.format(size)) as said:
+        fitted(fit_with, DataLoader(torch.rand(24, 4), 8), size)
+    assert sum(f"size={size}" in str(one.message) for one in said) == 1
+    with pytest.warns(UserWarning, match=WARNING.format(size)):
+        fitted(fit_with, Batches(Stored(torch.rand(24, 4)), 8), size)
 
 
 def test_a_size_is_taken_as_it_is_where_it_fits_or_nothing_is_known(fit_with, recwarn):
