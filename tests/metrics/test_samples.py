@@ -1,12 +1,14 @@
 """Fréchet distance, precision and recall, and the quality of reconstructions."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
 from torch import nn
+from torchmetrics import Metric
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_vae.metrics import (
@@ -186,6 +188,34 @@ def test_mistakes_with_reconstructions_are_named():
         ReconstructionQuality().update(torch.rand(2, 1, 8, 8), torch.rand(2, 1, 8, 8))
     with pytest.raises(ValueError, match="data_range must be above 0, got 0"):
         ReconstructionQuality(data_range=0)
+
+
+class Likeness(Metric):
+    """Stands in for torchmetrics' LPIPS, whose weights come with torchvision."""
+
+    def __init__(self, net_type, normalize):
+        super().__init__()
+        assert (net_type, normalize) == ("alex", True), "images are in [0, 1]"
+        self.add_state("distance", torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, first, second):
+        assert first.shape[1] == second.shape[1] == 3, "AlexNet reads colours"
+        self.distance += (first - second).abs().mean()
+
+    def compute(self):
+        return self.distance
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lpips_is_reported_where_torchmetrics_has_it(monkeypatch, channels):
+    module = SimpleNamespace(LearnedPerceptualImagePatchSimilarity=Likeness)
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", module)
+    metric, x = ReconstructionQuality(lpips=True), torch.rand(4, channels, 16, 16)
+    metric.update(x - 0.25, x)
+    assert metric.compute()["lpips"].item() == pytest.approx(0.25)
+    metric.reset()
+    metric.update(x, x)
+    assert metric.compute()["lpips"] == 0
 
 
 def test_lpips_without_its_weights_says_what_to_install(monkeypatch):
